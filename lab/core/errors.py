@@ -1,0 +1,99 @@
+"""One tree of errors, cut by what the caller does next.
+
+::
+
+    LabError
+    |-- ConfigError        fix the file named in the message, then start again     (exit status 2)
+    |-- InstrumentError    this sample is lost; the campaign goes on
+    |   |-- LinkError          the line: wait until the bridge has reconnected
+    |   |   |-- LinkDown           nobody at the other end (unplugged, refused, closed)
+    |   |   |-- LinkTimeout        no complete reply before the deadline
+    |   |   `-- LinkGarbled        a reply that is not what the protocol allows
+    |   |-- CommandError       the instrument refused or failed, in its own words
+    |   `-- LimitError         a value outside the limits; nothing was sent
+    |-- SampleError        this sample cannot give what was asked (no film, no peaks)
+    |-- OptimizerError     no suggestion can be made; the message says why
+    |-- LedgerError        the record of the campaign cannot be read or written: stop
+    `-- ServiceError       a process of the laboratory did not start or died: see its log
+"""
+
+from __future__ import annotations
+
+
+class LabError(Exception):
+    """Everything that Labwright raises on purpose."""
+
+
+class ConfigError(LabError):
+    """A lab file, campaign file, table or command-line value is wrong.
+
+    Parameters
+    ----------
+    file : str
+        The file (or ``command line``) that has to be changed.
+    field : str
+        Dotted path of the field, for instance ``parameters.2.bounds``.
+    given, allowed : str
+        What stands there, and what may stand there.
+    """
+
+    def __init__(self, file: str, field: str, given: str, allowed: str) -> None:
+        self.file, self.field, self.given, self.allowed = file, field, given, allowed
+        super().__init__(f"{file}: {field}: given {given}; allowed: {allowed}")
+
+
+class InstrumentError(LabError):
+    """Something went wrong at an instrument; the message starts with its name."""
+
+
+class LinkError(InstrumentError):
+    """The line to the instrument failed. Carries the bytes that were exchanged.
+
+    Parameters
+    ----------
+    message : str
+        Who, what, and what to do next.
+    request, reply : bytes
+        What was sent and what had come back when it failed.
+    """
+
+    def __init__(self, message: str, request: bytes = b"", reply: bytes = b"") -> None:
+        self.request, self.reply = request, reply
+        detail = f" (sent {request!r}, got {reply!r})" if request or reply else ""
+        super().__init__(message + detail)
+
+
+class LinkDown(LinkError):
+    """Nobody at the other end."""
+
+
+class LinkTimeout(LinkError):
+    """No complete reply before the deadline."""
+
+
+class LinkGarbled(LinkError):
+    """A reply that the protocol does not allow (framing, checksum, type)."""
+
+
+class CommandError(InstrumentError):
+    """The instrument refused a command or failed while carrying it out."""
+
+
+class LimitError(InstrumentError):
+    """A value outside the limits. Nothing was sent to the instrument."""
+
+
+class SampleError(LabError):
+    """The sample gives no result: no film, no peaks, no counts."""
+
+
+class OptimizerError(LabError):
+    """The optimiser cannot make a suggestion."""
+
+
+class LedgerError(LabError):
+    """The ledger cannot be read or written."""
+
+
+class ServiceError(LabError):
+    """A process of the laboratory did not start, or died."""
