@@ -48,6 +48,47 @@ ArmMove = Pick | Place | Park
 
 
 @dataclass(frozen=True)
+class Health:
+    """What `lab check` shows of one instrument.
+
+    Parameters
+    ----------
+    is_connected : bool
+    identity : str
+        As read from the firmware.
+    state : str
+        In words, for people.
+    cause : str
+        Why it is not connected or in error; empty when all is well.
+    round_trip_ms : float
+        Duration of the bridge's last poll exchange.
+    """
+
+    is_connected: bool
+    identity: str
+    state: str
+    cause: str
+    round_trip_ms: float
+
+
+@runtime_checkable
+class Instrument(Protocol):
+    """What every device of a laboratory can do."""
+
+    name: str
+
+    def health(self) -> Health: ...
+
+    def recover(self) -> Status:
+        """Clear errors and get ready; fails with the cause when it cannot."""
+        ...
+
+    def make_safe(self) -> Status:
+        """Heat off, pumps stopped, motion stopped, disarmed."""
+        ...
+
+
+@dataclass(frozen=True)
 class Dose:
     """Liquids to dispense into the sample at the synthesiser.
 
@@ -71,12 +112,16 @@ class Arm(Protocol):
 
     def set(self, move: ArmMove) -> Status: ...
 
+    def is_holding(self) -> bool:
+        """Whether the gripper holds a sample, read now."""
+        ...
+
     def recover(self) -> Status:
-        """Reset errors, resume, home if needed; done when the arm is ready to move."""
+        """Reset errors, resume, activate and home if needed; done when the arm is ready to move."""
         ...
 
     def make_safe(self) -> Status:
-        """Stop, clear the motion queue, park if the arm can still move."""
+        """Stop and clear the motion queue. (Parking is a move: `Park`.)"""
         ...
 
 
