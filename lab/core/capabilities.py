@@ -137,6 +137,14 @@ class Heater(Protocol):
         """Heater off; done when the instrument has taken the command, not when it is cold."""
         ...
 
+    def temperature_c(self) -> float:
+        """Plate temperature now, degC; raises InstrumentError when it cannot be read."""
+        ...
+
+    def cool_below(self, temperature_c: float) -> Status:
+        """Heater off; done when the plate is below `temperature_c`."""
+        ...
+
 
 @runtime_checkable
 class Stirrer(Protocol):

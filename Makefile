@@ -1,0 +1,46 @@
+# make demo | test | lint | bench | clean.  Needs Python 3.11 or newer, make and git; everything else goes into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: install demo test lint bench check-python clean
+
+# torch goes first and alone: with it in place, nothing else pulls a build for another accelerator.
+$(VENV)/.installed: pyproject.toml constraints.txt | check-python
+	@echo "Setting up $(VENV) (about 4 minutes the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) torch
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(PIP) --editable '.[test,lint]'
+	@touch $@
+
+.venv-tickit/.installed: tests/outside/tickit-requirements.txt | check-python
+	@$(PYTHON) -m venv .venv-tickit
+	@.venv-tickit/bin/python -m pip install --disable-pip-version-check --quiet --requirement $<
+	@touch $@
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+
+install: $(VENV)/.installed ## the environment, without tests
+
+demo: $(VENV)/.installed ## 20 perovskite films in the simulated laboratory
+	@$(BIN)/lab run examples/perovskite.yaml
+
+test: $(VENV)/.installed-test .venv-tickit/.installed
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .venv-tickit build *.egg-info

@@ -1,0 +1,129 @@
+"""Small plans that the recipes are made of. Raw messages where a hot path would pay for decorated stubs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from bluesky.utils import FailedStatus, Msg
+
+from lab.core.capabilities import Pick, Place, Status
+from lab.core.clock import Clock
+from lab.core.errors import InstrumentError, LabError
+from lab.core.journal import Journal
+from lab.core.sample import GRIPPER, UNKNOWN
+
+from plans.cell import WorkCell
+
+Plan = Generator[Msg, Any, Any]
+
+
+class Action:
+    """Something with a Status that a plan can wait for: ``yield from act("recover arm", arm.recover)``."""
+
+    def __init__(self, name: str, start: Callable[[], Status]) -> None:
+        self.name = name
+        self.parent = None
+        self._start = start
+
+    def trigger(self) -> Status:
+        return self._start()
+
+
+def start(name: str, action: Callable[[], Status], group: str) -> Plan:
+    """Start an action; its end is awaited with ``bps.wait(group)``."""
+    return (yield Msg("trigger", Action(name, action), group=group))
+
+
+def act(name: str, action: Callable[[], Status]) -> Plan:
+    """Carry an action out and wait for it.
+
+    Raises
+    ------
+    bluesky.utils.FailedStatus
+        With the failed status, whose exception has the instrument's words (see `cause_of`).
+    """
+    group = f"act-{uuid4().hex[:8]}"
+    yield from start(name, action, group)
+    yield Msg("wait", None, group=group)
+
+
+def move(device: Any, target: Any) -> Plan:
+    """Set a device and wait, as ``bps.mv`` does for one device."""
+    group = f"move-{uuid4().hex[:8]}"
+    yield Msg("set", device, target, group=group)
+    yield Msg("wait", None, group=group)
+
+
+def hold(clock: Clock, lab_s: float) -> Plan:
+    """Wait so many laboratory seconds."""
+    yield Msg("sleep", None, clock.wall_s(max(0.0, lab_s)))
+
+
+def cause_of(error: BaseException) -> LabError:
+    """The LabError behind whatever a plan caught, in the instrument's own words where there are any.
+
+    A `LabError` is returned as it is; a FailedStatus gives its status's exception; a time-out of a status and anything
+    else becomes an `InstrumentError` that names its type.
+    """
+    if isinstance(error, LabError):
+        return error
+    if isinstance(error, FailedStatus):
+        inner = error.__cause__
+        if inner is None and error.args and hasattr(error.args[0], "exception"):
+            inner = error.args[0].exception(timeout=0)
+        if isinstance(inner, LabError):
+            return inner
+        if inner is not None:
+            return InstrumentError(f"{type(inner).__name__}: {inner}")
+    return InstrumentError(f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def step(journal: Journal, station: str, what: str) -> Iterator[None]:
+    """Book the station as busy while the block runs, and its end with the cause if it fails."""
+    number = journal.step_began(station, what)
+    try:
+        yield
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        journal.step_ended(number, cause=str(cause_of(error)))
+        raise
+    journal.step_ended(number)
+
+
+def transfer(cell: WorkCell, journal: Journal, origin: str, target: str) -> Plan:
+    """Move the sample from one place to another; the ledger knows before and after each half.
+
+    When a half fails, the ledger holds the truth as far as the gripper can tell it: still at the origin, in the gripper,
+    or unknown.
+    """
+    with step(journal, "arm", f"{origin} -> {target}"):
+        yield from _half(cell, journal, Pick(origin), origin, GRIPPER)
+        yield from _half(cell, journal, Place(target), GRIPPER, target)
+
+
+def _half(cell: WorkCell, journal: Journal, command: Pick | Place, origin: str, target: str) -> Plan:
+    number = journal.move_announced(origin, target)
+    try:
+        yield from move(cell.arm, command)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        journal.move_failed(number, _place_after(cell, origin, target), str(cause_of(error)))
+        raise
+    journal.move_done(number)
+
+
+def _place_after(cell: WorkCell, origin: str, target: str) -> str:
+    """Where a sample is after a failed half transfer, by asking the gripper."""
+    try:
+        is_holding = cell.arm.is_holding()
+    except LabError:
+        return UNKNOWN
+    if is_holding:
+        return GRIPPER
+    return origin if target == GRIPPER else UNKNOWN
