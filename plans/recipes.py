@@ -12,9 +12,8 @@ from lab.core.capabilities import Dose
 from lab.core.errors import LabError
 from lab.core.journal import Journal
 from lab.core.space import Value
-
 from plans.cell import WorkCell
-from plans.stubs import Plan, act, cause_of, hold, move, start, step, transfer
+from plans.stubs import Plan, act, cause_of, hold, move, step, transfer
 
 MIN_DOSE_ML = 0.001
 """Smaller doses are left out; the executed fraction is then 0."""
@@ -221,7 +220,7 @@ def _expose(cell: WorkCell, order: Order, journal: Journal) -> Plan:
         detector.set_file(str(cell.frames / f"{order.sample}.h5"))
         yield Msg("stage", detector)
         try:
-            yield from start("expose", detector.trigger, "expose")
+            yield Msg("trigger", detector, group="expose")
             yield Msg("wait", None, group="expose")
             yield from _read([detector], "primary")
         finally:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from bluesky.utils import FailedStatus
+from bluesky.utils import FailedStatus, Msg
 
 from lab.core.capabilities import Instrument, Park
 from lab.core.errors import LabError
-
 from plans.cell import WorkCell
 from plans.stubs import Plan, act, cause_of, move
 
@@ -32,14 +32,32 @@ def make_safe(cell: WorkCell) -> Plan:
     return result
 
 
-def recover(cell: WorkCell) -> Plan:
-    """Clear errors and get every instrument ready; returns what is still wrong, by instrument (empty: all ready)."""
-    wrong: dict[str, str] = {}
-    for instrument in cell.instruments:
-        outcome = yield from _attempt(act(f"recover {instrument.name}", instrument.recover))
-        if outcome != "safe":
-            wrong[instrument.name] = outcome
-    return wrong
+def recover(cell: WorkCell, patience_s: float = 0.0) -> Plan:
+    """Clear errors and get every instrument ready.
+
+    Parameters
+    ----------
+    cell : WorkCell
+    patience_s : float
+        Wall seconds during which instruments that are not ready (unplugged, say) are tried again, once a second.
+
+    Returns
+    -------
+    dict of str to str
+        What is still wrong, by instrument; empty when all are ready.
+    """
+    deadline = time.monotonic() + patience_s
+    waiting: dict[str, Instrument] = {instrument.name: instrument for instrument in cell.instruments}
+    while True:
+        wrong: dict[str, str] = {}
+        for name, instrument in waiting.items():
+            said = yield from _attempt(act(f"recover {name}", instrument.recover))
+            if said != "safe":
+                wrong[name] = said
+        if not wrong or time.monotonic() > deadline:
+            return wrong
+        waiting = {name: waiting[name] for name in wrong}
+        yield Msg("sleep", None, 1.0)
 
 
 def _park(cell: WorkCell) -> Plan:

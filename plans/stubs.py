@@ -14,7 +14,6 @@ from lab.core.clock import Clock
 from lab.core.errors import InstrumentError, LabError
 from lab.core.journal import Journal
 from lab.core.sample import GRIPPER, UNKNOWN
-
 from plans.cell import WorkCell
 
 Plan = Generator[Msg, Any, Any]
@@ -98,11 +97,13 @@ def step(journal: Journal, station: str, what: str) -> Iterator[None]:
 def transfer(cell: WorkCell, journal: Journal, origin: str, target: str) -> Plan:
     """Move the sample from one place to another; the ledger knows before and after each half.
 
+    A sample that is already in the gripper (`GRIPPER` as origin) is only put down.
     When a half fails, the ledger holds the truth as far as the gripper can tell it: still at the origin, in the gripper,
     or unknown.
     """
     with step(journal, "arm", f"{origin} -> {target}"):
-        yield from _half(cell, journal, Pick(origin), origin, GRIPPER)
+        if origin != GRIPPER:
+            yield from _half(cell, journal, Pick(origin), origin, GRIPPER)
         yield from _half(cell, journal, Place(target), GRIPPER, target)
 
 

@@ -210,6 +210,11 @@ class RangeSpec(_Model):
     sets: str = ""
     """What the recipe sets by it, where that is not its own name."""
 
+    @model_validator(mode="after")
+    def _is_sound(self) -> RangeSpec:
+        _ = self.parameter()
+        return self
+
     def parameter(self) -> RangeParameter:
         return RangeParameter(self.name, *self.bounds, is_integer=self.type == "integer", is_log=self.scale == "log", unit=self.unit)
 
@@ -223,6 +228,11 @@ class ChoiceSpec(_Model):
     is_ordered: bool = False
     unit: str = ""
     sets: str = ""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> ChoiceSpec:
+        _ = self.parameter()
+        return self
 
     def parameter(self) -> ChoiceParameter:
         return ChoiceParameter(self.name, self.values, self.is_ordered)
@@ -285,14 +295,20 @@ class CampaignConfig(_Model):
         _ = self.space, self.outcome_limits
         if self.evaluate.kind == "brightness":
             if self.evaluate.full_scale is None or not self.evaluate.full_scale[0] < self.evaluate.full_scale[1]:
-                raise ValueError("evaluate.full_scale: allowed: [value at no light, value at full scale], the lower one first")
+                raise ValueError(f"evaluate.full_scale: given {self.evaluate.full_scale}; allowed: [value at no light, value at full scale], the lower one first")
         return self
 
     @property
     def space(self) -> Space:
         parameters: tuple[Parameter, ...] = tuple(p.parameter() for p in self.parameters)
         ranges = [p.name for p in parameters if isinstance(p, RangeParameter)]
-        return Space(parameters, tuple(LinearConstraint.parse(text, ranges) for text in self.constraints))
+        constraints = []
+        for number, text in enumerate(self.constraints):
+            try:
+                constraints.append(LinearConstraint.parse(text, ranges))
+            except ValueError as error:
+                raise ValueError(f"constraints.{number}: {error}") from error
+        return Space(parameters, tuple(constraints))
 
     @property
     def objective(self) -> Objective:
@@ -302,10 +318,10 @@ class CampaignConfig(_Model):
     def outcome_limits(self) -> tuple[LinearConstraint, ...]:
         """Outcome constraints, each on one outcome: ``film_thickness >= 200``."""
         limits = []
-        for text in self.outcome_constraints:
+        for number, text in enumerate(self.outcome_constraints):
             name = text.replace("<", " ").replace(">", " ").replace("=", " ").split()[:1]
             limit = LinearConstraint.parse(text, name)
             if limit.operator == "==" or len(limit.coefficients) != 1:
-                raise ValueError(f"outcome_constraints: given {text!r}; allowed: one outcome and a bound, such as 'thickness >= 200'")
+                raise ValueError(f"outcome_constraints.{number}: given {text!r}; allowed: one outcome and a bound, such as 'thickness >= 200'")
             limits.append(limit)
         return tuple(limits)

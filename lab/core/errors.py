@@ -19,6 +19,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LabError(Exception):
     """Everything that Labwright raises on purpose."""
@@ -35,11 +37,14 @@ class ConfigError(LabError):
         Dotted path of the field, for instance ``parameters.2.bounds``.
     given, allowed : str
         What stands there, and what may stand there.
+    others : sequence of ConfigError
+        Further errors found at the same time; all are shown, a line each.
     """
 
-    def __init__(self, file: str, field: str, given: str, allowed: str) -> None:
+    def __init__(self, file: str, field: str, given: str, allowed: str, others: Sequence[ConfigError] = ()) -> None:
         self.file, self.field, self.given, self.allowed = file, field, given, allowed
-        super().__init__(f"{file}: {field}: given {given}; allowed: {allowed}")
+        lines = [f"{file}: {field}: given {given}; allowed: {allowed}", *(str(other) for other in others)]
+        super().__init__("\n".join(lines))
 
 
 class InstrumentError(LabError):

@@ -43,11 +43,11 @@ class RangeParameter:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"{self.name}: bounds: given [{self.low:g}, {self.high:g}]; allowed: two finite numbers, the lower one first")
+            raise ValueError(f"bounds: given [{self.low:g}, {self.high:g}]; allowed: two finite numbers, the lower one first")
         if self.is_log and self.low <= 0:
-            raise ValueError(f"{self.name}: bounds: given [{self.low:g}, {self.high:g}]; allowed: above 0 on a log scale")
+            raise ValueError(f"bounds: given [{self.low:g}, {self.high:g}]; allowed: above 0 on a log scale")
         if self.is_integer and not (float(self.low).is_integer() and float(self.high).is_integer()):
-            raise ValueError(f"{self.name}: bounds: given [{self.low:g}, {self.high:g}]; allowed: whole numbers for an integer")
+            raise ValueError(f"bounds: given [{self.low:g}, {self.high:g}]; allowed: whole numbers for an integer")
 
     def problem(self, value: Value, tolerance: float = SUM_TOLERANCE) -> str:
         """Why `value` is not allowed; empty when it is."""
@@ -80,7 +80,7 @@ class ChoiceParameter:
 
     def __post_init__(self) -> None:
         if len(set(self.values)) < 2 or len(set(self.values)) != len(self.values):
-            raise ValueError(f"{self.name}: values: given {list(self.values)}; allowed: at least two, all different")
+            raise ValueError(f"values: given {list(self.values)}; allowed: at least two, all different")
 
     def problem(self, value: Value, tolerance: float = SUM_TOLERANCE) -> str:
         """Why `value` is not allowed; empty when it is."""
@@ -197,7 +197,7 @@ class Space:
         names = [p.name for p in self.parameters]
         if len(set(names)) != len(names):
             twice = sorted({n for n in names if names.count(n) > 1})
-            raise ValueError(f"parameters: {', '.join(twice)} given twice; allowed: each name once")
+            raise ValueError(f"parameters: given {', '.join(twice)} twice; allowed: each name once")
         object.__setattr__(self, "_by_name", {p.name: p for p in self.parameters})
         for constraint in self.constraints:
             for name in constraint.names:
