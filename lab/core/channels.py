@@ -5,8 +5,9 @@ PV names are ``{prefix}{instrument}:{channel}``, for a pump bank ``{prefix}{inst
 Contract of a *write* channel ``X`` (setpoint or action):
 
 - a put with callback completes when the command has been carried out, or has failed;
-- before it completes, the text channel ``X:ERR`` holds ``""`` or the cause in the instrument's own words
-  (a put-callback never tells a client of a failure, so a device reads ``X:ERR`` after each put);
+- before it completes, the text channel ``X:ERR`` holds ``""`` or the cause: the class of the error, a colon, and the
+  instrument's own words (`lab.core.errors.to_words`). A put-callback never tells a client of a failure, so a device
+  reads ``X:ERR`` after each put;
 - a value outside the row's limits is refused by the bridge: nothing is sent, ``X:ERR`` says so;
 - ``action`` channels carry out their command whatever value is written.
 
@@ -24,6 +25,8 @@ from lab.core.errors import LimitError
 ChannelType = Literal["float", "int", "bool", "enum", "text", "action", "vector", "image"]
 
 ERROR_SUFFIX = ":ERR"
+ERROR_LENGTH = 1024
+"""Bytes of an error text."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ HOTPLATE: tuple[Channel, ...] = (
     _read("TEMPERATURE_RBV", "float", "plate temperature", unit="degC"),
     _read("PROBE_RBV", "float", "temperature of the external probe", unit="degC"),
     _write("HEAT", "bool", "heater on or off"),
+    _read("HEAT_RBV", "bool", "heater as the bridge last switched it; the firmware cannot be asked"),
     _write("STIR_RPM", "float", "stirring speed setpoint", unit="rpm", low=0.0, high=1500.0),
     _read("STIR_SP", "float", "stirring setpoint read back", unit="rpm"),
     _read("STIR_RBV", "float", "stirring speed", unit="rpm"),

@@ -102,3 +102,21 @@ class LedgerError(LabError):
 
 class ServiceError(LabError):
     """A process of the laboratory did not start, or died."""
+
+
+_SPOKEN: dict[str, type[InstrumentError]] = {
+    kind.__name__: kind for kind in (InstrumentError, LinkError, LinkDown, LinkTimeout, LinkGarbled, CommandError, LimitError)
+}
+
+
+def to_words(error: InstrumentError) -> str:
+    """An instrument's error as one line of text: its class and its message, for the ``X:ERR`` channels."""
+    return f"{type(error).__name__}: {error}"
+
+
+def from_words(words: str) -> InstrumentError:
+    """The error that `to_words` wrote down; text of any other origin becomes a CommandError."""
+    name, _, message = words.partition(": ")
+    if name in _SPOKEN and message:
+        return _SPOKEN[name](message)
+    return CommandError(words)

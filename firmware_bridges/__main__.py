@@ -1,0 +1,104 @@
+"""``python -m firmware_bridges``: one instrument's bridge, as docs/architecture.md describes a process's life.
+
+Reads one JSON line, prints one JSON line when it serves, and ends when standard input closes or on SIGTERM, after it
+has made its instrument safe. Everything else that anybody prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import TextIO
+
+from pydantic import TypeAdapter, ValidationError
+
+from firmware_bridges.controller import BridgeSettings, Controller
+from lab.core.errors import LabError
+
+log = logging.getLogger("firmware_bridges")
+
+KINDS = ("pump", "hotplate", "arm", "detector")
+"""Each is a module of this package with ``build(settings: BridgeSettings) -> Controller``."""
+
+
+def main() -> int:
+    """Run a bridge; the exit status is 0 after a regular end and 1 when it could not start."""
+    answers = _own_standard_output()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the session
+    end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: end.set())
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        settings = read_settings(sys.stdin.readline())
+        controller = build(settings)
+        serve(f"{settings.prefix}{settings.name}:", controller)
+    except (LabError, ValidationError, ValueError, OSError) as error:
+        _answer(answers, {"ready": False, "error": str(error)})
+        return 1
+    _answer(answers, {"ready": True})
+    threading.Thread(target=_watch_standard_input, args=(end,), name="stdin", daemon=True).start()
+    end.wait()
+    controller.stop()
+    log.info("%s: bridge ended", settings.name)
+    return 0
+
+
+def read_settings(line: str) -> BridgeSettings:
+    """Read and validate the configuration line.
+
+    Raises
+    ------
+    ValueError
+        (pydantic's ValidationError is one.) For anything that is not as docs/architecture.md has it.
+    """
+    if not line.strip():
+        raise ValueError("standard input closed before a configuration came; allowed: one JSON line")
+    settings = TypeAdapter(BridgeSettings).validate_json(line)
+    if settings.endpoint == "sim":
+        raise ValueError(f"{settings.name}: endpoint: given 'sim'; allowed: the simulator's address")
+    return settings
+
+
+def build(settings: BridgeSettings) -> Controller:
+    """The controller of the instrument's kind."""
+    make: Callable[[BridgeSettings], Controller] = import_module(f"firmware_bridges.{settings.config.kind}").build
+    return make(settings)
+
+
+def serve(prefix: str, controller: Controller) -> None:
+    """Serve the channels and start polling; once per process."""
+    from firmware_bridges.ioc import Ioc  # here, because importing softioc starts EPICS
+
+    Ioc(prefix, controller).start()
+    controller.start()
+
+
+def _own_standard_output() -> TextIO:
+    """Keep standard output for our one line: EPICS prints its banner there, from C."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(answers: TextIO, message: dict[str, object]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+def _watch_standard_input(end: threading.Event) -> None:
+    while sys.stdin.readline():
+        pass
+    end.set()
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    # Not sys.exit: a worker thread may stand in the middle of a command, and EPICS's threads of C would be torn down under it.
+    os._exit(status)
