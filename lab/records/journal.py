@@ -73,10 +73,8 @@ class SampleJournal:
             taken = holder_of(connection, self.campaign, target)
             if taken is not None and taken != self.sample:
                 raise LedgerError(f"{self.sample}: cannot go to {target}: {taken} is there or on its way there")
-            row = connection.execute(insert(schema.move).values(
-                **self._of, sample=self.sample, origin=origin, target=target, state="announced", place="", cause="",
-                **self._store.stamp("announced")))
-            return _new_id(row.inserted_primary_key)
+            return _insert(connection, schema.move, **self._of, sample=self.sample, origin=origin, target=target, state="announced",
+                           place="", cause="", **self._store.stamp("announced"))
 
     def _check_departure(self, connection: Connection, origin: str) -> None:
         under_way = connection.execute(select(schema.move.c.id, schema.move.c.target).where(
@@ -148,9 +146,8 @@ class SampleJournal:
     def step_began(self, station: str, what: str) -> int:
         """A station became busy with this sample; returns the number of the step."""
         with self._store.write() as connection:
-            row = connection.execute(insert(schema.step).values(
-                **self._of, station=station, what=what, state="busy", cause="", **self._store.stamp("began")))
-            return _new_id(row.inserted_primary_key)
+            return _insert(connection, schema.step, **self._of, station=station, what=what, state="busy", cause="",
+                           **self._store.stamp("began"))
 
     def step_ended(self, step: int, cause: str = "") -> None:
         """The station is free again; `cause` is empty when the step succeeded."""
@@ -214,7 +211,9 @@ def next_index(connection: Connection, campaign: str) -> int:
     return 0 if last is None else int(last) + 1
 
 
-def _new_id(primary_key: object) -> int:
-    if not isinstance(primary_key, tuple) or len(primary_key) != 1:
-        raise LedgerError(f"the database gave no number to a new row (it gave {primary_key!r})")
-    return int(primary_key[0])
+def _insert(connection: Connection, table: Table, **values: object) -> int:
+    """One more row of a table that numbers its rows; returns the number."""
+    key = connection.execute(insert(table).values(**values)).inserted_primary_key
+    if key is None:
+        raise LedgerError(f"{table.name}: the database gave no number to the new row")
+    return int(key[0])
