@@ -139,7 +139,7 @@ def _config_error(error: ValidationError, file: str) -> ConfigError:
 
 def _words(detail: Any) -> tuple[str, str, str]:
     """Field, given and allowed of one pydantic error, in the words of this house."""
-    field = ".".join(str(part) for part in detail["loc"])
+    field = ".".join(str(part) for part in _path(detail["loc"]))
     given, message = repr(detail["input"]), detail["msg"].removeprefix("Value error, ")
     if len(given) > 120:
         given = f"{given[:117]}..."
@@ -156,3 +156,16 @@ def _words(detail: Any) -> tuple[str, str, str]:
     inner, _, said = before.rpartition("given ")
     path = ".".join(part for part in (field, inner.strip(" :")) if part)
     return path or "file", said, allowed
+
+
+TAGGED = {"parameters": 2, "instruments": 2, "world": 1}
+"""Fields that hold one of several kinds, and where pydantic names the kind in an error's location."""
+
+
+def _path(location: tuple[str | int, ...]) -> list[str | int]:
+    """The location as it stands in the file: without the kind that pydantic puts in."""
+    path = list(location)
+    tag = TAGGED.get(str(path[0])) if path else None
+    if tag is not None and len(path) > tag:
+        del path[tag]
+    return path

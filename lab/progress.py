@@ -1,0 +1,92 @@
+"""What a person sees while a campaign runs: lines on standard error, and a live last line on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from lab.core.space import Value
+from lab.core.trial import Suggestion, Trial, TrialState
+
+if TYPE_CHECKING:
+    from lab.campaign import Campaign
+    from plans.recipes import Order
+
+
+def number(value: Value) -> str:
+    """A value as people read it: four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def point(values: Any) -> str:
+    """``cs 0.131  fa 0.77``."""
+    return "  ".join(f"{name} {number(value)}" for name, value in values.items())
+
+
+def measured(trial: Trial, name: str, unit: str = "") -> str:
+    """``0.83 +- 0.01``."""
+    if trial.outcome is None:
+        return "nothing"
+    value = trial.outcome.measured[name]
+    error = f" ± {value.sem:.2g}" if value.sem is not None else ""
+    return f"{value.mean:.4g}{error} {unit}".rstrip()
+
+
+class Lines:
+    """Implements `lab.campaign.Reporter`: one line as a trial begins, one as it ends.
+
+    Parameters
+    ----------
+    console : rich.console.Console or None
+        Standard error when None.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console if console is not None else Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._lock = threading.Lock()
+
+    def began(self, campaign: Campaign) -> None:
+        config = campaign.config
+        constraints = f", {'; '.join(config.constraints)}" if config.constraints else ""
+        self._print(f"[bold]{config.name}[/]: {config.objective.goal} {config.objective.name} over "
+                    f"{', '.join(p.name for p in config.parameters)}{constraints}")
+        self._print(f"[dim]{config.budget.trials} trials, engine {config.optimizer.engine}, seed {config.optimizer.seed}, "
+                    f"campaign {campaign.id}[/]")
+
+    def suggested(self, campaign: Campaign, order: Order, suggestion: Suggestion) -> None:
+        self._print(f"[dim]{self._count(campaign, order.trial)}  trying  {point(suggestion.values)}   "
+                    f"({escape(suggestion.origin)}, {suggestion.seconds:.2f} s)[/]")
+
+    def ended(self, campaign: Campaign, trial: Trial) -> None:
+        objective = campaign.config.objective
+        head = f"{self._count(campaign, trial.index)}  "
+        if trial.state is TrialState.COMPLETED:
+            text = f"{head}[green]done[/]    {point(trial.point)}  ->  {objective.name} [bold]{measured(trial, objective.name, objective.unit)}[/]"
+        else:
+            text = f"{head}[red]{trial.state.value}[/]  {escape(trial.cause)}"
+        best = campaign.best
+        if best is not None:
+            text += f"   best {measured(best, objective.name)} (trial {best.index + 1})"
+        self._print(f"{text}   {busy(campaign)}")
+
+    def trouble(self, text: str) -> None:
+        self._print(f"[yellow]![/] {escape(text)}")
+
+    def _count(self, campaign: Campaign, index: int) -> str:
+        total = str(campaign.config.budget.trials)
+        return f"{index + 1:>{len(total)}}/{total}"
+
+    def _print(self, text: str) -> None:
+        with self._lock:
+            self.console.print(text)
+
+
+def busy(campaign: Campaign) -> str:
+    """``busy: synthesiser 71 %  arm 8 %``: share of the laboratory time so far."""
+    elapsed = max(campaign.lab_s, 1e-9)
+    shares = campaign.ledger.busy_s(campaign.id)
+    return "[dim]busy: " + "  ".join(f"{name} {100 * s / elapsed:.0f} %" for name, s in shares.items()) + "[/]"

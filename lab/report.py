@@ -1,0 +1,57 @@
+"""The end of a campaign, for people and for programs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from lab.core.trial import TrialState
+from lab.progress import point
+
+if TYPE_CHECKING:
+    from lab.campaign import Campaign, End
+    from lab.session import Home
+
+
+def result_of(campaign: Campaign, end: End) -> dict[str, Any]:
+    """What ``lab run --json`` prints: see docs/files.md."""
+    trials, best = campaign.trials, campaign.best
+    count = {state.value: sum(t.state is state for t in trials) for state in
+             (TrialState.COMPLETED, TrialState.FAILED, TrialState.ABANDONED)}
+    return {
+        "campaign": campaign.id,
+        "status": end.status,
+        "cause": end.cause,
+        "trials": count,
+        "best": None if best is None or best.outcome is None else {
+            "trial": best.index,
+            "parameters": dict(best.point),
+            "outcomes": {name: {"mean": m.mean, "sem": m.sem} for name, m in best.outcome.measured.items()},
+        },
+        "wall_s": round(campaign.wall_s, 3),
+        "lab_s": round(campaign.lab_s, 1),
+        "stations": {name: {"busy_s": round(s, 1)} for name, s in campaign.ledger.busy_s(campaign.id).items()},
+    }
+
+
+def say_end(console: Console, result: dict[str, Any], home: Home) -> None:
+    """The last lines of ``lab run``: the best sample, where the data lies, what to type next."""
+    trials = result["trials"]
+    colour = {"done": "green", "interrupted": "yellow"}.get(result["status"], "red")
+    console.print()
+    console.print(f"[bold {colour}]{result['status']}[/]: {result['cause']}", markup=True)
+    console.print(f"  trials     {trials['completed']} completed, {trials['failed']} failed, {trials['abandoned']} abandoned; "
+                  f"{result['lab_s'] / 3600:.2f} laboratory hours in {result['wall_s']:.0f} s")
+    best = result["best"]
+    if best is None:
+        console.print("  best       none: no trial gave an outcome")
+    else:
+        console.print(f"  best       [bold]{point(best['parameters'])}[/]  (trial {best['trial'] + 1})")
+        for name, value in best["outcomes"].items():
+            error = f" ± {value['sem']:.2g}" if value["sem"] is not None else ""
+            console.print(f"             {name} [bold]{value['mean']:.4g}{error}[/]")
+    path = os.path.relpath(home.path)
+    console.print(f"  data       {path}/ledger.sqlite   {path}/runs/   {path}/frames/{result['campaign']}/")
+    console.print(f"  next       lab show {result['campaign']}     lab ls     lab console")

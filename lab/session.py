@@ -1,0 +1,356 @@
+"""The composition root: one laboratory, its processes, devices, RunEngine and records. The only place that holds every key.
+
+Channel Access reads its address list once, when `epics` is imported: so a process has one session, and everything that
+imports Ophyd is imported here, after the processes have their ports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from lab.core.capabilities import Instrument
+from lab.core.clock import ScaledClock
+from lab.core.config import CampaignConfig, DetectorConfig, LabConfig
+from lab.core.errors import ConfigError, LabError, ServiceError
+from lab.services import Child, Watch, bridge_environment, client_environment, free_ports
+from lab.translation import Translation
+
+if TYPE_CHECKING:
+    from bluesky import RunEngine
+
+    from lab.campaign import Campaign, End, Reporter
+    from lab.records.catalogue import Catalogue
+    from lab.records.documents import JsonlWriter
+    from lab.records.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 10.0
+"""Wall seconds for the Channel Access connections of one device."""
+
+SAFE_S = 10.0
+"""Wall seconds for one instrument to be made safe when no RunEngine can be asked."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a laboratory keeps its state: ``LAB_HOME``."""
+
+    path: Path
+
+    @classmethod
+    def default(cls) -> Home:
+        """``LAB_HOME``, or ``lab-home`` in the current folder."""
+        return cls(Path(os.environ.get("LAB_HOME", "lab-home")).absolute())
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.sqlite"
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def catalogue(self) -> Path:
+        return self.path / "catalogue"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def frames(self, campaign: str) -> Path:
+        return self.path / "frames" / campaign
+
+
+class Session:
+    """A running laboratory. Use it as a context manager; leaving it makes the instruments safe.
+
+    Parameters
+    ----------
+    lab : LabConfig
+    home : Home
+    faults : sequence of mapping
+        For simulated instruments: rows of `sim.faults`.
+    say : callable
+        Told in words what a person should know (an instrument offline, a bridge that died).
+    handles_interrupts : bool
+        Whether the RunEngine itself pauses on Ctrl-C, as it does at a console.
+
+    Raises
+    ------
+    ServiceError
+        From `start`, when a process of the laboratory does not start.
+    """
+
+    def __init__(
+        self,
+        lab: LabConfig,
+        home: Home,
+        *,
+        faults: Sequence[Mapping[str, Any]] = (),
+        say: Callable[[str], None] = log.warning,
+        handles_interrupts: bool = False,
+    ) -> None:
+        self.lab, self.home, self.say = lab, home, say
+        self._faults = [dict(row) for row in faults]
+        self._handles_interrupts = handles_interrupts
+        self.clock = ScaledClock(lab.speed if lab.is_simulated else 1.0)
+        self.simulator: Child | None = None
+        self.bridges: list[Child] = []
+        self.endpoints: dict[str, str] = {}
+        self.devices: dict[str, Any] = {}
+        self._watch: Watch | None = None
+        self._is_started = False
+        self.ledger: Ledger
+        self.documents: JsonlWriter
+        self.catalogue: Catalogue
+        self.RE: RunEngine
+
+    # ------------------------------------------------------------------------------------------- life
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start processes, connect devices, open the records. An instrument that is offline is said, not raised."""
+        self.home.path.mkdir(parents=True, exist_ok=True)
+        self._start_processes()
+        self._make_devices()
+        self._open_records()
+        self._watch = Watch(self.bridges, self._say_and_note)
+        self._watch.start()
+        self._is_started = True
+        for name, device in self.devices.items():
+            health = device.health()
+            if not health.is_connected:
+                self.say(f"{name} is offline ({self.endpoints.get(name, 'composed')}): {health.cause}")
+
+    def close(self) -> None:
+        """Make the instruments safe, end the processes in order, close the records. May be called twice."""
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+        if self._is_started:
+            self._is_started = False
+            for name, said in self.make_safe().items():
+                if said != "safe":
+                    self.say(f"{name}: not safe: {said}")
+            self.catalogue.close(SAFE_S)
+            self.documents.close()
+            self.ledger.close()
+        for child in self.bridges:  # each makes its instrument safe once more, then goes
+            child.stop()
+        self.bridges = []
+        if self.simulator is not None:
+            self.simulator.stop()
+            self.simulator = None
+
+    def make_safe(self) -> dict[str, str]:
+        """Heater off, pumps stopped, motion stopped, disarmed; without the RunEngine. Says how it went, by instrument."""
+        from plans.safe import safe_now
+
+        return safe_now(tuple(d for d in self.devices.values() if isinstance(d, Instrument)), SAFE_S)
+
+    # -------------------------------------------------------------------------------------- campaigns
+
+    def run_campaign(self, config: CampaignConfig, reporter: Reporter, file: str = "campaign") -> tuple[Campaign, End]:
+        """Run a campaign to its end in this thread.
+
+        Ctrl-C (SIGINT) and SIGTERM end it as ``interrupted``: the plan makes the instruments safe and parks the arm.
+
+        Raises
+        ------
+        ConfigError
+            Before anything moves (see `lab.validation`).
+        """
+        from lab.campaign import Campaign, Collector, End
+        from lab.optimise import make_optimizer
+        from plans.closed_loop import closed_loop
+
+        translation = Translation(config, self.lab, file)
+        cell_of = self._cell()
+        optimizer = make_optimizer(config)
+        campaign_id = self.ledger.open_campaign(config.name, config.model_dump_json(), self.lab.model_dump_json())
+        collector = Collector()
+        cell = cell_of(self.home.frames(campaign_id))
+        campaign = Campaign(config, self.ledger, campaign_id, optimizer, translation, self._evaluator(config), collector,
+                            cell.rack, self.clock, reporter)
+        reporter.began(campaign)
+        self._warm_up(config)
+        token = self.RE.subscribe(collector)
+        end = End("interrupted", "the session ended")
+        try:
+            end = self._run(closed_loop(cell, translation.recipe, campaign), campaign)
+        except LabError as error:
+            end = End("failed", str(error))
+        finally:
+            self.RE.unsubscribe(token)
+            campaign.close(end)
+        if campaign.unexpected is not None:
+            raise campaign.unexpected
+        return campaign, end
+
+    def _run(self, plan: Any, campaign: Campaign) -> End:
+        from bluesky.utils import RunEngineInterrupted
+
+        from lab.campaign import End
+
+        with self._interruptible(campaign) as interrupted:
+            try:
+                self.RE(plan)
+            except RunEngineInterrupted:
+                if self.RE.state == "paused":  # at the console: the person decides, the campaign waits
+                    raise
+                return End("interrupted", interrupted[0] if interrupted else "aborted at the console")
+        return campaign.end if campaign.end is not None else End("failed", "the plan ended without an end")
+
+    @contextmanager
+    def _interruptible(self, campaign: Campaign) -> Iterator[list[str]]:
+        """SIGINT and SIGTERM abort the plan, once; its clean-up runs. Yields the list of what interrupted it."""
+        interrupted: list[str] = []
+        if self._handles_interrupts or threading.current_thread() is not threading.main_thread():
+            yield interrupted
+            return
+
+        def abort(number: int, frame: FrameType | None) -> None:
+            if interrupted:
+                campaign.trouble("already finishing: instruments are being made safe, please wait")
+                return
+            interrupted.append(f"{signal.Signals(number).name} from the operator")
+            campaign.trouble("interrupted: finishing safely (heaters off, pumps stopped, arm parked); please wait")
+            threading.Thread(target=self.RE.abort, args=(interrupted[0],), daemon=True).start()
+
+        before = {number: signal.signal(number, abort) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield interrupted
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # ------------------------------------------------------------------------------------------ parts
+
+    def _start_processes(self) -> None:
+        ports = free_ports(len(self.lab.instruments))
+        if "epics" in sys.modules:
+            raise ServiceError("a process can hold one laboratory session: Channel Access has read its addresses already")
+        os.environ.update(client_environment(ports))
+        self.endpoints = {name: instrument.endpoint for name, instrument in self.lab.instruments.items()}
+        if self.lab.is_simulated:
+            config = {"lab": self.lab.model_dump(mode="json"), "faults": self._faults}
+            self.simulator = Child("simulator", "sim", config, self.home.logs / "simulator.log")
+            self.simulator.launch()
+            self.endpoints.update(self.simulator.wait_ready()["endpoints"])
+        for (name, instrument), port in zip(self.lab.instruments.items(), ports, strict=True):
+            config = {"name": name, "prefix": self.lab.prefix, "speed": self.clock.speed, "endpoint": self.endpoints[name],
+                      "config": instrument.model_dump(mode="json")}
+            bridge = Child(name, "firmware_bridges", config, self.home.logs / f"{name}.log", bridge_environment(port))
+            bridge.launch()
+            self.bridges.append(bridge)
+        importlib.import_module("ophyd")  # two seconds that the bridges need anyway
+        for bridge in self.bridges:
+            bridge.wait_ready()
+
+    def _make_devices(self) -> None:
+        from devices.arm import Arm
+        from devices.detector import Detector
+        from devices.hotplate import Hotplate
+        from devices.pump import PumpBank
+        from devices.synthesiser import Synthesiser
+
+        speed = self.clock.speed
+        for name, config in self.lab.instruments.items():
+            prefix = f"{self.lab.prefix}{name}:"
+            make: dict[str, Callable[[], Any]] = {
+                "pump": partial(PumpBank, prefix, name=name, config=config, speed=speed),
+                "hotplate": partial(Hotplate, prefix, name=name, speed=speed),
+                "arm": partial(Arm, prefix, name=name, places=self.lab.places, config=config, speed=speed),
+                "detector": partial(Detector, prefix, name=name, speed=speed),
+            }
+            self.devices[name] = make[config.kind]()
+        for device in self.devices.values():
+            device.wait_for_connection(timeout=CONNECT_S)
+        pumps, plate = self._one("pump"), self._one("hotplate")
+        if pumps is not None and plate is not None:
+            self.devices["synthesiser"] = Synthesiser(name="synthesiser", pumps=pumps, hotplate=plate)
+
+    def _one(self, kind: str) -> Any:
+        """The device of the laboratory's only instrument of a kind, or None."""
+        names = [name for name, config in self.lab.instruments.items() if config.kind == kind]
+        return self.devices[names[0]] if len(names) == 1 else None
+
+    def _open_records(self) -> None:
+        from bluesky import RunEngine
+
+        from lab.records.catalogue import Catalogue
+        from lab.records.documents import JsonlWriter
+        from lab.records.ledger import Ledger
+
+        self.ledger = Ledger(self.home.ledger, self.clock)
+        self.documents = JsonlWriter(self.home.runs)
+        self.catalogue = Catalogue(self.home.catalogue)
+        managers = {} if self._handles_interrupts else {"context_managers": []}
+        self.RE = RunEngine(**managers)
+        self.RE.subscribe(self.documents)
+        self.RE.subscribe(self.catalogue.callback)
+
+    def _cell(self) -> Callable[[Path], Any]:
+        """What a plan works with, but for the folder of the frames."""
+        from plans.cell import WorkCell
+
+        def place(role: str) -> str:
+            names = [name for name, station in self.lab.stations.items() if station.role == role]
+            if len(names) != 1 or self.lab.stations[names[0]].slots != 1:
+                raise ConfigError(f"lab {self.lab.name}", "stations", f"{len(names)} of role {role}", "one, with one slot")
+            return names[0]
+
+        rack = tuple(p for p in self.lab.places if self.lab.stations[p.partition(".")[0]].role == "rack")
+        return partial(WorkCell, self._one("arm"), self.devices.get("synthesiser"), self._one("detector"), place("synthesiser"),
+                       place("detector"), rack, self.clock)
+
+    def _evaluator(self, config: CampaignConfig) -> Callable[[Any], Any]:
+        from lab.records.evaluate import evaluate
+
+        geometry = next(c.geometry for c in self.lab.instruments.values() if isinstance(c, DetectorConfig))
+        return lambda documents: evaluate(documents, config, geometry)
+
+    def _warm_up(self, config: CampaignConfig) -> None:
+        """Import what is slow to import while the first samples are made, so that nobody waits for it later."""
+
+        def load() -> None:
+            began = time.monotonic()
+            from lab.records.evaluate import warm_up
+
+            geometry = next(c.geometry for c in self.lab.instruments.values() if isinstance(c, DetectorConfig))
+            if config.evaluate.kind == "phases":
+                warm_up(geometry)
+            if config.optimizer.engine == "ax":
+                importlib.import_module("lab.optimise.ax")
+            log.info("warmed up in %.1f s", time.monotonic() - began)
+
+        threading.Thread(target=load, name="warm-up", daemon=True).start()
+
+    def _say_and_note(self, text: str) -> None:
+        log.warning(text)
+        self.say(text)
