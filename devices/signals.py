@@ -1,0 +1,276 @@
+"""Signals over Channel Access that never hide a failure (classic Ophyd over pyepics).
+
+- A *reading* in INVALID alarm, or from a bridge that is gone, raises; it is never a default.
+- A *command* (`Command`: setpoint or action) fails its status with the words that the bridge left in ``X:ERR``: a put-callback tells a client
+  of no failure, so ``X:ERR`` is fetched over the network after each completion, in ophyd's dispatcher thread (blocking
+  calls are forbidden in pyepics' own callback thread).
+- When the bridge dies, commands that wait for it fail at once with LinkDown.
+
+Every timeout is given explicitly; ophyd ignores its defaults in places (ophyd #925, #966, #1242).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from ophyd import EpicsSignal, EpicsSignalRO
+from ophyd.utils import ReadOnlyError
+
+from devices.statuses import OperationStatus
+from lab.core.channels import ERROR_SUFFIX, Channel
+from lab.core.errors import CommandError, InstrumentError, LimitError, LinkDown, LinkTimeout, from_words
+
+CONNECT_S = 2.0
+"""Longest wait for a PV to appear."""
+
+READ_S = 2.0
+"""Longest wait for the network to answer a get."""
+
+COMMAND_S = 15.0
+"""Deadline of a command that takes no physical time: several retries of the bridge on a bad line."""
+
+_INVALID = 3
+
+
+class _Failing:
+    """What readings and commands share: how they say that there is no valid value."""
+
+    name: str
+    parent: Any
+
+    def _checked(self, info: dict[str, Any]) -> Any:
+        if info.get("severity") == _INVALID:
+            raise InstrumentError(f"{self.name}: no valid reading: {_cause(self.parent)}")
+        return info["value"]
+
+
+class Reading(_Failing, EpicsSignalRO):
+    """A read-only channel, monitored.
+
+    Parameters
+    ----------
+    read_pv : str
+    is_text : bool
+        A long string: a waveform of UTF-8 bytes.
+    string : bool
+        Read an enum by the name of its state.
+    """
+
+    def __init__(self, read_pv: str, *, is_text: bool = False, **kwargs: Any) -> None:
+        self._is_text = is_text
+        kwargs.setdefault("auto_monitor", True)
+        super().__init__(read_pv, timeout=READ_S, connection_timeout=CONNECT_S, **kwargs)
+
+    def get(self, *, use_monitor: bool | None = None, connection_timeout: float = CONNECT_S, **_: Any) -> Any:
+        """The value.
+
+        Parameters
+        ----------
+        use_monitor : bool, optional
+            False fetches it over the network instead of taking the last monitored one.
+
+        Raises
+        ------
+        LinkDown
+            The bridge is not there.
+        LinkTimeout
+            The bridge does not answer.
+        InstrumentError
+            The channel is INVALID; with the bridge's cause.
+        """
+        return self._value_of(_fetch(self, self._read_pv, use_monitor, connection_timeout))
+
+    def describe(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().describe()
+        if self._is_text:
+            found[self.name].update(dtype="string", shape=[])
+        return found
+
+    def _value_of(self, info: dict[str, Any]) -> Any:
+        value = self._checked(info)
+        return text_of(value) if self._is_text else value
+
+    def _read_changed(self, value: Any = None, **kwargs: Any) -> None:
+        # Subscribers get text as text, too.
+        if self._is_text:
+            value = text_of(value)
+            kwargs.pop("char_value", None)
+        super()._read_changed(value=value, **kwargs)
+
+
+class Command(_Failing, EpicsSignal):
+    """A writable channel: its status says whether the command was carried out.
+
+    Parameters
+    ----------
+    read_pv : str
+        What reading it returns: the readback. For an action or a channel without one, the written channel itself.
+    write_pv : str, optional
+        The channel; `read_pv` when left out.
+    deadline_s : float
+        Wall seconds a put may take unless ``set`` is given a timeout.
+    """
+
+    def __init__(self, read_pv: str, write_pv: str | None = None, *, deadline_s: float = COMMAND_S, is_text: bool = False,
+                 **kwargs: Any) -> None:
+        self._deadline_s = deadline_s
+        self._is_text = is_text
+        self._pending: set[OperationStatus] = set()
+        self._pending_lock = threading.Lock()
+        self.channel: Channel | None = None
+        """The row of the channel table; when a device sets it, values are refused before they are sent."""
+        kwargs.setdefault("auto_monitor", True)
+        super().__init__(read_pv, write_pv, put_complete=True, timeout=READ_S, write_timeout=deadline_s,
+                         connection_timeout=CONNECT_S, **kwargs)
+        self._error_pv = self.cl.get_pv(self.setpoint_pvname + ERROR_SUFFIX, auto_monitor=False)
+        self._error_pv._reference_count += 1
+
+    def get(self, *, use_monitor: bool | None = None, connection_timeout: float = CONNECT_S, **_: Any) -> Any:
+        """The readback; raises as `Reading.get` does."""
+        value = self._checked(_fetch(self, self._read_pv, use_monitor, connection_timeout))
+        return text_of(value) if self._is_text else value
+
+    def describe(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().describe()
+        if self._is_text:
+            found[self.name].update(dtype="string", shape=[])
+        return found
+
+    def set(self, value: Any = 1, *, timeout: float | None = None, settle_time: float | None = None) -> OperationStatus:
+        """Send a command.
+
+        Parameters
+        ----------
+        value : object
+            Any value will do for an action.
+        timeout : float, optional
+            Wall seconds.
+
+        Returns
+        -------
+        OperationStatus
+            Fails with LimitError (nothing was sent to the instrument), CommandError (in the instrument's words),
+            or a LinkError.
+        """
+        deadline_s = self._deadline_s if timeout is None else timeout
+        status = OperationStatus(self, f"{self.name} = {value!r}", deadline_s)
+        try:
+            self.check_value(value)
+            _connect(self, CONNECT_S)
+        except InstrumentError as error:
+            status.fail(error)
+            return status
+        with self._pending_lock:
+            self._pending.add(status)
+        status.add_callback(self._forget)
+        self._write_pv.put(self._to_wire(value), use_complete=True, timeout=deadline_s,
+                           callback=lambda **_: self._completed(status))
+        return status
+
+    def put(self, value: Any, *args: Any, wait: bool = True, timeout: float | None = None, **kwargs: Any) -> None:
+        """Send a command and wait for it; raises what ``set`` fails with."""
+        self.set(value, timeout=timeout).wait()
+
+    def check_value(self, value: Any) -> None:
+        """Refuse what the channel table forbids (once the device has set `channel`).
+
+        Raises
+        ------
+        LimitError
+        """
+        if self.channel is not None:
+            self.channel.check(value, self.parent.name if self.parent is not None else self.name)
+        elif value is None:
+            raise LimitError(f"{self.name}: given None; allowed: a value")
+
+    def wait_for_connection(self, timeout: float = CONNECT_S) -> None:
+        """Wait for the channel, its readback and its error text.
+
+        Raises
+        ------
+        TimeoutError
+        """
+        super().wait_for_connection(timeout=timeout)
+        if not self._error_pv.wait_for_connection(timeout=timeout):
+            raise TimeoutError(f"{self._error_pv.pvname} could not connect within {timeout:g} s")
+
+    def destroy(self) -> None:
+        self.cl.release_pvs(self._error_pv)
+        super().destroy()
+
+    def _completed(self, status: OperationStatus) -> None:
+        """In ophyd's get_put thread: the bridge has finished with the command, or is gone."""
+        if not (self._write_pv.connected and self._error_pv.connected):
+            status.fail(self._gone())
+            return
+        raw = self._error_pv.get(timeout=READ_S, use_monitor=False)
+        if raw is None:
+            status.fail(self._gone())
+        elif words := text_of(raw):
+            status.fail(from_words(words))
+        else:
+            status.succeed()
+
+    def _pv_connected(self, pvname: str, conn: bool, pv: Any) -> None:
+        super()._pv_connected(pvname, conn, pv)
+        if not conn:
+            with self._pending_lock:
+                pending = list(self._pending)
+            for status in pending:
+                status.fail(self._gone())
+
+    def _forget(self, status: OperationStatus) -> None:
+        with self._pending_lock:
+            self._pending.discard(status)
+
+    def _gone(self) -> LinkDown:
+        return LinkDown(f"{self.name}: the bridge that serves {self.setpoint_pvname} is gone; what the instrument did is not known")
+
+    def _to_wire(self, value: Any) -> Any:
+        if self._is_text:
+            return np.frombuffer(str(value).encode() + b"\0", dtype=np.uint8)
+        return int(value) if isinstance(value, bool) else value
+
+
+def text_of(raw: Any) -> str:
+    """The text in a waveform of UTF-8 bytes, up to its first NUL."""
+    if isinstance(raw, str):
+        return raw
+    data = np.atleast_1d(np.asarray(raw)).astype(np.uint8).tobytes()
+    return data.partition(b"\0")[0].decode(errors="replace")
+
+
+def _connect(signal: Any, timeout_s: float) -> None:
+    if signal.connected:
+        return
+    try:
+        signal.wait_for_connection(timeout=timeout_s)
+    except TimeoutError as error:
+        raise LinkDown(f"{signal.name}: no bridge serves {signal.pvname}; start it, or see its log") from error
+
+
+def _fetch(signal: Any, pv: Any, use_monitor: bool | None, timeout_s: float) -> dict[str, Any]:
+    """Value and alarm severity of a PV."""
+    _connect(signal, timeout_s)
+    info: dict[str, Any] | None = pv.get_with_metadata(
+        timeout=READ_S, form="time", as_string=False, use_monitor=True if use_monitor is None else use_monitor)
+    if info is None:
+        raise LinkTimeout(f"{signal.name}: the bridge did not answer for {pv.pvname} within {READ_S:g} s")
+    if signal.enum_strs and signal.as_string:
+        info["value"] = signal.enum_strs[int(info["value"])]
+    return info
+
+
+def _cause(device: Any) -> str:
+    """The cause that the bridge of a signal's device gives, asked of the nearest ancestor that knows."""
+    while device is not None:
+        cause = getattr(device, "cause", None)
+        if callable(cause):
+            return str(cause())
+        device = device.parent
+    return "no cause given"
+
+
+__all__ = ["COMMAND_S", "CONNECT_S", "READ_S", "Command", "CommandError", "Reading", "ReadOnlyError", "text_of"]
