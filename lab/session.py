@@ -87,8 +87,8 @@ class Session:
         For simulated instruments: rows of `sim.faults`.
     say : callable
         Told in words what a person should know (an instrument offline, a bridge that died).
-    handles_interrupts : bool
-        Whether the RunEngine itself pauses on Ctrl-C, as it does at a console.
+    is_console : bool
+        Whether plans that are not campaigns pause on Ctrl-C, as people at a console expect.
 
     Raises
     ------
@@ -103,11 +103,11 @@ class Session:
         *,
         faults: Sequence[Mapping[str, Any]] = (),
         say: Callable[[str], None] = log.warning,
-        handles_interrupts: bool = False,
+        is_console: bool = False,
     ) -> None:
         self.lab, self.home, self.say = lab, home, say
         self._faults = [dict(row) for row in faults]
-        self._handles_interrupts = handles_interrupts
+        self._is_console = is_console
         self.clock = ScaledClock(lab.speed if lab.is_simulated else 1.0)
         self.simulator: Child | None = None
         self.bridges: list[Child] = []
@@ -186,7 +186,7 @@ class Session:
             Before anything moves (see `lab.validation`).
         """
         from lab.campaign import Campaign, Collector, End
-        from lab.optimise import make_optimizer
+        from lab.optimise.protocol import make_optimizer
         from plans.closed_loop import closed_loop
 
         translation = Translation(config, self.lab, file)
@@ -221,16 +221,17 @@ class Session:
             try:
                 self.RE(plan)
             except RunEngineInterrupted:
-                if self.RE.state == "paused":  # at the console: the person decides, the campaign waits
-                    raise
                 return End("interrupted", interrupted[0] if interrupted else "aborted at the console")
         return campaign.end if campaign.end is not None else End("failed", "the plan ended without an end")
 
     @contextmanager
     def _interruptible(self, campaign: Campaign) -> Iterator[list[str]]:
-        """SIGINT and SIGTERM abort the plan, once; its clean-up runs. Yields the list of what interrupted it."""
+        """SIGINT and SIGTERM abort the plan, once; its clean-up runs. Yields the list of what interrupted it.
+
+        The RunEngine's own handler (it pauses, at a console) stands back meanwhile.
+        """
         interrupted: list[str] = []
-        if self._handles_interrupts or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             yield interrupted
             return
 
@@ -243,9 +244,11 @@ class Session:
             threading.Thread(target=self.RE.abort, args=(interrupted[0],), daemon=True).start()
 
         before = {number: signal.signal(number, abort) for number in (signal.SIGINT, signal.SIGTERM)}
+        managers, self.RE.context_managers = self.RE.context_managers, []
         try:
             yield interrupted
         finally:
+            self.RE.context_managers = managers
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -258,8 +261,8 @@ class Session:
         os.environ.update(client_environment(ports))
         self.endpoints = {name: instrument.endpoint for name, instrument in self.lab.instruments.items()}
         if self.lab.is_simulated:
-            config = {"lab": self.lab.model_dump(mode="json"), "faults": self._faults}
-            self.simulator = Child("simulator", "sim", config, self.home.logs / "simulator.log")
+            world = {"lab": self.lab.model_dump(mode="json"), "faults": self._faults}
+            self.simulator = Child("simulator", "sim", world, self.home.logs / "simulator.log")
             self.simulator.launch()
             self.endpoints.update(self.simulator.wait_ready()["endpoints"])
         for (name, instrument), port in zip(self.lab.instruments.items(), ports, strict=True):
@@ -310,8 +313,7 @@ class Session:
         self.ledger = Ledger(self.home.ledger, self.clock)
         self.documents = JsonlWriter(self.home.runs)
         self.catalogue = Catalogue(self.home.catalogue)
-        managers = {} if self._handles_interrupts else {"context_managers": []}
-        self.RE = RunEngine(**managers)
+        self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[])
         self.RE.subscribe(self.documents)
         self.RE.subscribe(self.catalogue.callback)
 

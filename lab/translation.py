@@ -157,11 +157,11 @@ class Translation:
             self._check_setting(f"settings.{name}", self.recipe.settings[name], value)
         fixed: dict[str, Value] = {}
         for name, setting in self.recipe.settings.items():
-            value: Value | None = given.get(name, setting.default)
-            if value is None and name not in varied:
+            chosen = given.get(name, setting.default)
+            if chosen is None and name not in varied:
                 raise ConfigError(self._file, f"settings.{name}", "nothing", f"a number in {setting.unit}: {setting.doc}")
-            if value is not None:
-                fixed[name] = value
+            if chosen is not None:
+                fixed[name] = chosen
         if any(t.role == "share" for t in self.terms):
             for liquid in (t.target for t in self.terms if t.role == "share"):
                 self._check_volume("settings.total_volume_ml", liquid, 0.0, float(fixed["total_volume_ml"]))

@@ -93,6 +93,6 @@ def _check_world(lab: LabConfig, campaign: CampaignConfig, lab_file: str, campai
         raise ConfigError(campaign_file, "evaluate.kind", "'brightness' in a physical world",
                           f"phases, or a table as the world: --world FILE.csv, or world in {lab_file}")
     if isinstance(lab.world, TableWorld):
-        from sim.table import read_table
+        from sim.table import TableResponse
 
-        read_table(lab.world)
+        TableResponse(lab.world, (1, 1))  # reads and checks the table as the simulator will

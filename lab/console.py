@@ -1,0 +1,180 @@
+"""``lab console``: IPython on the same session as ``lab run``, for a person at the instruments, often alone at night."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from lab.core.config import LabConfig
+from lab.core.errors import LabError
+from lab.progress import Lines
+from lab.session import Home, Session
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+HELP = """\
+[bold]Devices[/]      {devices}
+             pump.cs.rate, hotplate, arm, detector ...: Tab completes; lab.health() shows all
+[bold]Move, read[/]   %mov hotplate 60          RE(bps.mv(hotplate, 60))
+             RE(bps.mv(pump.{liquid}.rate, 2))      %wa  all positions and readings
+[bold]Measure[/]      RE(bp.count([hotplate], num=5, delay=1))       %ct  one reading of all detectors
+[bold]Samples[/]      RE(bps.mv(arm, Pick("rack.1")))   then Place("synthesiser"), Park()
+             RE(bps.mv(synthesiser, Dose({{"{liquid}": 0.2}}, key="by-hand-1")))
+[bold]Campaign[/]     campaign("examples/perovskite.yaml")     Ctrl-C ends it safely
+[bold]Ctrl-C[/]       in RE(...): twice pauses; then RE.resume(), RE.stop() (clean end) or RE.abort()
+[bold]Data[/]         catalogue[-1]             the newest run in Tiled (lab.catalogue_status())
+             lab.ledger.campaigns()    {home}/ledger.sqlite
+[bold]Stop[/]         lab.make_safe()           heater off, pumps stopped, motion stopped, disarmed
+             exit                      does that too, and ends bridges and simulator
+[bold]Logs[/]         {home}/logs/NAME.log      one per bridge, in words
+"""
+
+
+class LabHandle:
+    """What ``lab`` is at the console: help, health, safety, records."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._console = Console(highlight=False)
+        self.config, self.ledger, self.home = session.lab, session.ledger, session.home.path
+
+    def __repr__(self) -> str:
+        return f"<laboratory {self.config.name}: lab.help() shows one page of what can be done>"
+
+    def help(self) -> None:
+        """One page of what can be done here."""
+        liquid = next((s.liquid for c in self.config.instruments.values() if c.kind == "pump" for s in c.syringes), "cs")
+        self._console.print(HELP.format(devices=", ".join(self._session.devices), liquid=liquid, home=self.home))
+
+    def health(self) -> None:
+        """Every instrument: what it is, what it does, what is wrong with it."""
+        for name in self.config.instruments:
+            health = self._session.devices[name].health()
+            mark = "[green]ok[/]     " if health.is_connected and not health.cause else "[red]trouble[/]"
+            self._console.print(f"{mark} {name:<12} {health.identity:<30} {health.state}  {health.cause}")
+
+    def make_safe(self) -> dict[str, str]:
+        """Heater off, pumps stopped, motion stopped, disarmed, at once."""
+        return self._session.make_safe()
+
+    def catalogue_status(self) -> Any:
+        """What Tiled has still to take up, and what it failed to."""
+        return self._session.catalogue.status()
+
+
+def open_console(lab: LabConfig, lab_file: Path, faults: Sequence[Mapping[str, Any]]) -> None:
+    """Start the session, say what is offline, hand over to IPython, and leave the instruments safe."""
+    screen = Console(highlight=False)
+    screen.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
+    notes: list[str] = []
+    with Session(lab, Home.default(), faults=faults, say=notes.append, is_console=True) as session:
+        for note in notes:
+            screen.print(f"[yellow]![/] {note}", markup=True)
+        session.say = lambda text: screen.print(f"\n[yellow]![/] {text}")
+        _open_ipython(session, lab_file)
+        screen.print("[dim]making the instruments safe, ending bridges ...[/]")
+
+
+def _open_ipython(session: Session, lab_file: Path) -> None:
+    from IPython.terminal.embed import InteractiveShellEmbed
+    from traitlets.config import Config
+
+    logging.getLogger("ophyd").setLevel(logging.ERROR)
+    config = Config()
+    config.TerminalInteractiveShell.confirm_exit = False
+    banner = (f"\nLaboratory {session.lab.name} ({lab_file}). {len(session.devices)} devices: {', '.join(session.devices)}.\n"
+              "lab.help() shows one page of what can be done; exit leaves everything safe.\n")
+    names = namespace(session)
+    shell = InteractiveShellEmbed.instance(config=config, banner1=banner, exit_msg="", user_ns=names)
+    register_magics(shell, session)
+    shell(local_ns=names)
+
+
+def namespace(session: Session) -> dict[str, Any]:
+    """The names that a person finds at the console. Adds a live table and a progress bar to the RunEngine."""
+    from bluesky import plan_stubs, plans
+    from bluesky.callbacks.best_effort import BestEffortCallback
+    from bluesky.utils import ProgressBarManager
+
+    from lab.core.capabilities import Dose, Park, Pick, Place
+
+    live = Live(session.RE, BestEffortCallback(), ProgressBarManager())
+    live.on()
+    return {
+        **session.devices,
+        "lab": LabHandle(session),
+        "RE": session.RE,
+        "bp": plans,
+        "bps": plan_stubs,
+        "campaign": campaign_command(session, live),
+        "catalogue": session.catalogue.client,
+        "ledger": session.ledger,
+        "Dose": Dose,
+        "Pick": Pick,
+        "Place": Place,
+        "Park": Park,
+    }
+
+
+class Live:
+    """The live table and progress bar of plans that a person runs; off during a campaign, which has lines of its own."""
+
+    def __init__(self, engine: Any, table: Any, progress: Any) -> None:
+        self._engine, self._table, self._progress = engine, table, progress
+        self._token: int | None = None
+        table.disable_plots()
+
+    def on(self) -> None:
+        self._token = self._engine.subscribe(self._table)
+        self._engine.waiting_hook = self._progress
+
+    def off(self) -> None:
+        if self._token is not None:
+            self._engine.unsubscribe(self._token)
+        self._engine.waiting_hook = None
+
+
+def campaign_command(session: Session, live: Live) -> Callable[..., Any]:
+    """``campaign("examples/perovskite.yaml")`` on the console's session."""
+
+    def campaign(file: str, **changes: Any) -> Any:
+        """Run a campaign file here; ``campaign(file, **{"budget.trials": 5})`` changes fields of it.
+
+        Returns what ``lab run --json`` prints. Ctrl-C ends it safely.
+        """
+        from lab.files import load_campaign
+        from lab.report import result_of, say_end
+        from lab.validation import prepare
+
+        lines = Lines(Console(highlight=False, soft_wrap=True))
+        live.off()
+        try:
+            config = load_campaign(Path(file), changes)
+            prepared = prepare(session.lab, config, lab_file=session.lab.name, campaign_file=file)
+            if prepared != session.lab:
+                lines.trouble("this campaign loads other liquids than this console's laboratory has: leave, and use lab run")
+                return None
+            ran, end = session.run_campaign(config, lines, file)
+        except LabError as error:
+            lines.trouble(str(error))
+            return None
+        finally:
+            live.on()
+        result = result_of(ran, end)
+        say_end(lines.console, result, session.home)
+        return result
+
+    return campaign
+
+
+def register_magics(shell: InteractiveShell, session: Session) -> None:
+    """Bluesky's ``%mov %movr %ct %wa`` on this session's RunEngine."""
+    from bluesky.magics import BlueskyMagics
+
+    BlueskyMagics.RE = session.RE
+    shell.register_magics(BlueskyMagics)
