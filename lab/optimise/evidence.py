@@ -1,0 +1,110 @@
+"""What the trials say, as arrays for a model. Nothing here is repaired in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lab.core.config import CampaignConfig
+from lab.core.errors import OptimizerError
+from lab.core.trial import Measured, Trial, TrialState
+from lab.optimise.domain import Domain
+from lab.optimise.polytope import Array
+from lab.optimise.tried import encode_trial
+
+LEAST_VARIANCE = 1e-6
+"""Smallest variance of an outcome that a model is told, in units of the outcomes' own variance."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Completed trials, and points that are known but have no outcome.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, columns)
+        Executed points in model coordinates; they may lie slightly outside 0..1.
+    Y : ndarray, shape (n, m)
+        Outcomes, each column with mean 0 and standard deviation 1 (or 0 where all are alike); the objective first.
+    variances : tuple of (ndarray, shape (n,), or None), one per outcome
+        Squared standard errors in the unit of `Y` squared; None: the model shall infer the noise.
+    centre, width : ndarray, shape (m,)
+        ``outcome = centre + width * Y``.
+    waiting : ndarray, shape (k, columns)
+        Suggested, running, failed and abandoned points.
+    remark : str
+        What a person should know of how the numbers were used; mostly empty.
+    """
+
+    names: tuple[str, ...]
+    X: Array
+    Y: Array
+    variances: tuple[Array | None, ...]
+    centre: Array
+    width: Array
+    waiting: Array
+    remark: str
+
+    def with_waiting(self, x: Array) -> Evidence:
+        """The same, and `x`, shape (k, columns), under way."""
+        return replace(self, waiting=np.vstack([self.waiting, x]))
+
+
+def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) -> Evidence:
+    """Read the evidence from trials.
+
+    Standard errors are used for all trials or for none, since a model cannot know the noise of some and learn that of
+    others: with ``noise: inferred`` for none, and with ``noise: measured`` for none as soon as one completed trial
+    lacks it (the remark then says so).
+
+    Raises
+    ------
+    OptimizerError
+        When a completed trial lacks an outcome, or an outcome or standard error is not finite.
+    """
+    names = tuple(dict.fromkeys([campaign.objective.name, *(name for limit in campaign.outcome_limits for name in limit.names)]))
+    done = [t for t in trials if t.state is TrialState.COMPLETED]
+    waiting = [t for t in trials if t.state is not TrialState.COMPLETED]
+    measured = [[_measured(t, name) for name in names] for t in done]
+    raw = np.array([[m.mean for m in row] for row in measured], dtype=float).reshape(len(done), len(names))
+    centre, width, Y = _standardised(raw)
+    variances: list[Array | None] = []
+    remark = ""
+    for k, name in enumerate(names):
+        sems = [row[k].sem for row in measured]
+        n_missing = sems.count(None)
+        is_inferred = name == campaign.objective.name and campaign.objective.noise == "inferred"
+        if n_missing or is_inferred:
+            variances.append(None)
+            if n_missing and name == campaign.objective.name and not is_inferred:
+                remark = f"noise inferred: {n_missing} of {len(done)} trials have no standard error"
+        else:
+            relative = np.array(sems, dtype=float) / width[k]
+            variances.append(np.clip(relative ** 2, LEAST_VARIANCE, 1.0 / LEAST_VARIANCE))
+    X = np.array([encode_trial(domain, t, t.point) for t in done]).reshape(-1, domain.n_columns)
+    aside = np.array([encode_trial(domain, t, t.point) for t in waiting]).reshape(-1, domain.n_columns)
+    return Evidence(names, X, Y, tuple(variances), centre, width, aside, remark)
+
+
+def _measured(trial: Trial, name: str) -> Measured:
+    measured = None if trial.outcome is None else trial.outcome.measured.get(name)
+    if measured is None:
+        raise OptimizerError(f"trial {trial.index}: is completed and has no outcome {name}; mark it failed or give the outcome")
+    if not np.isfinite(measured.mean):
+        raise OptimizerError(f"trial {trial.index}: {name}: given {measured.mean}; allowed: a finite number; mark the trial failed")
+    if measured.sem is not None and not (np.isfinite(measured.sem) and measured.sem >= 0):
+        raise OptimizerError(f"trial {trial.index}: standard error of {name}: given {measured.sem}; allowed: a finite number from 0, or none")
+    return measured
+
+
+def _standardised(raw: Array) -> tuple[Array, Array, Array]:
+    """Centre, width and ``(raw - centre) / width``, also where squares would overflow. Alike outcomes get width 1."""
+    n, m = raw.shape
+    largest = np.where((top := np.abs(raw).max(axis=0, initial=0.0)) > 0, top, 1.0)
+    scaled = raw / largest
+    centre = scaled.mean(axis=0) if n else np.zeros(m)
+    spread = scaled.std(axis=0, ddof=1) if n > 1 else np.zeros(m)
+    spread = np.where(spread > 1e-12, spread, 1.0 / largest)
+    return centre * largest, spread * largest, (scaled - centre) / spread

@@ -1,0 +1,97 @@
+"""The engine ``ax``: evenly spread points first, then a Gaussian process by Ax and BoTorch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from lab.core.config import CampaignConfig
+from lab.core.trial import Suggestion, Trial, TrialState
+from lab.optimise.domain import Domain, Points
+from lab.optimise.evidence import Evidence, gather
+from lab.optimise.polytope import Array
+from lab.optimise.sampling import Stream, every_point
+from lab.optimise.sobol import SobolOptimizer
+from lab.optimise.tried import Tried
+
+N_CANDIDATES = 512
+"""Evenly spread points from which the search for the best one starts."""
+
+N_INCUMBENTS = 4
+"""Best trials around which it starts as well."""
+
+FEWEST = 2
+"""Completed trials that a model needs."""
+
+
+class AxOptimizer:
+    """Bayesian optimisation; see `lab.optimise.protocol.Optimizer`.
+
+    The first `initial` trials are Sobol points. One that failed or was given up does not count and is replaced, so
+    that the model starts from as many outcomes as the campaign asks for.
+
+    Parameters
+    ----------
+    campaign : CampaignConfig
+
+    Raises
+    ------
+    ValueError
+        When the constraints cannot be met.
+    """
+
+    def __init__(self, campaign: CampaignConfig) -> None:
+        self._campaign = campaign
+        self._sobol = SobolOptimizer(campaign)
+        self._domain: Domain = self._sobol.domain
+        self._seed = campaign.optimizer.seed
+
+    @cached_property
+    def _candidates(self) -> Points:
+        """The whole space where it is small, else points spread evenly over it."""
+        everything = every_point(self._domain)
+        if everything is not None and len(everything) <= 4 * N_CANDIDATES:
+            return everything
+        # Another sequence than the initial trials', or all of its first points would count as tried.
+        return Stream(self._domain, self._seed + 0x5EED).points(0, N_CANDIDATES)
+
+    def suggest(self, trials: Sequence[Trial], n: int = 1) -> list[Suggestion]:
+        """The next `n` points; see `lab.optimise.protocol.Optimizer`."""
+        began = time.process_time()
+        evidence = gather(self._campaign, self._domain, trials)
+        tried = Tried.of(self._domain, trials)
+        n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
+        n_initial = min(n, max(0, self._campaign.optimizer.initial - n_live))
+        origins = ["sobol"] * n_initial
+        points = self._sobol.next_points(tried, len(trials), n_initial)
+        n_more = n - n_initial
+        if n_more:
+            tried = tried.also(self._domain.encode(points))
+            if len(evidence.X) < FEWEST:
+                more, origin = self._sobol.next_points(tried, len(trials) + n_initial, n_more), "sobol (too few outcomes for a model yet)"
+            else:
+                more, origin = self._ask(trials, evidence, tried, points, n_more)
+            points, origins = Points.join(points, more), origins + [origin] * n_more
+        seconds = (time.process_time() - began) / n
+        return [Suggestion(values, origin, seconds) for values, origin in zip(self._domain.values(points), origins, strict=True)]
+
+    def _ask(self, trials: Sequence[Trial], evidence: Evidence, tried: Tried, under_way: Points, n: int) -> tuple[Points, str]:
+        from lab.optimise.surrogate import ModelFailed, Question, ask
+
+        evidence = evidence.with_waiting(self._domain.encode(under_way))
+        goal = 1.0 if self._campaign.objective.goal == "maximize" else -1.0
+        question = Question(self._domain, goal, self._campaign.outcome_limits, tried, self._candidates,
+                            self._incumbents(trials, goal * evidence.Y[:, 0]), seed=self._seed * 1_000_003 + len(trials))
+        try:
+            return ask(question, evidence, n), f"ax ({evidence.remark})" if evidence.remark else "ax"
+        except ModelFailed as error:
+            return self._sobol.next_points(tried, len(trials) + len(under_way), n), f"sobol (model failed: {error})"
+
+    def _incumbents(self, trials: Sequence[Trial], merit: Array) -> Points:
+        """Allowed points at the best completed trials, as planned."""
+        done = [t for t in trials if t.state is TrialState.COMPLETED]
+        best = [done[k].planned for k in np.argsort(-merit, kind="stable")[:N_INCUMBENTS]]
+        return self._domain.points_of(best)

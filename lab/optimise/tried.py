@@ -1,0 +1,77 @@
+"""What has been tried, and how close to it nothing is suggested again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab.core.errors import OptimizerError
+from lab.core.space import Value
+from lab.core.trial import Trial, TrialState
+from lab.optimise.domain import Domain
+from lab.optimise.polytope import Array
+
+KEEP_OUT = 1e-3
+"""Nothing is suggested nearer than this to a point that failed, was given up or is under way (largest difference of
+any coordinate, each scaled to 0..1)."""
+
+SAME = 1e-6
+"""Nearer than this to a completed point is a repetition. Closing in on an optimum stays possible."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Points on record in model coordinates.
+
+    Parameters
+    ----------
+    completed : ndarray, shape (n, columns)
+    others : ndarray, shape (m, columns)
+        Failed, abandoned, suggested and running ones, planned and executed.
+    """
+
+    completed: Array
+    others: Array
+
+    @classmethod
+    def of(cls, domain: Domain, trials: Sequence[Trial]) -> Tried:
+        """Read them from trials.
+
+        Raises
+        ------
+        OptimizerError
+            When a trial holds values that are not of this space.
+        """
+        completed: list[Array] = []
+        others: list[Array] = []
+        for trial in trials:
+            into = completed if trial.state is TrialState.COMPLETED else others
+            into.append(encode_trial(domain, trial, trial.planned))
+            if trial.executed:
+                into.append(encode_trial(domain, trial, trial.point))
+        return cls(np.array(completed).reshape(-1, domain.n_columns), np.array(others).reshape(-1, domain.n_columns))
+
+    def is_new(self, x: Array) -> Array:
+        """Which of `x`, shape (n, columns), may be suggested: bool, shape (n,)."""
+        return (_distance(x, self.completed) > SAME) & (_distance(x, self.others) > KEEP_OUT)
+
+    def also(self, x: Array) -> Tried:
+        """The same, and `x`, shape (n, columns), under way."""
+        return Tried(self.completed, np.vstack([self.others, x]))
+
+
+def _distance(x: Array, others: Array) -> Array:
+    """Largest difference of any coordinate to the nearest of `others`: shape (n,)."""
+    if not len(others):
+        return np.full(len(x), np.inf)
+    return np.abs(x[:, None, :] - others[None, :, :]).max(axis=2).min(axis=1)
+
+
+def encode_trial(domain: Domain, trial: Trial, values: Mapping[str, Value]) -> Array:
+    """Model coordinates of one trial's values, or an error that names the trial."""
+    try:
+        return domain.encode_values(values)
+    except (KeyError, ValueError) as error:
+        raise OptimizerError(f"trial {trial.index}: {error.args[0]}") from error
