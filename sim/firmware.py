@@ -26,8 +26,10 @@ STEP_S = 0.005
 class Firmware(Protocol):
     """An instrument on a serial line: one stream of bytes in, one out."""
 
-    failures: Sequence[str]
-    """The errors that `fail` can bring about, by name."""
+    @property
+    def failures(self) -> Sequence[str]:
+        """The errors that `fail` can bring about, by name."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the host, in pieces of any size; return what is answered at once (often nothing).
@@ -78,8 +80,10 @@ class NetworkFirmware(Protocol):
     taken or turned away is the firmware's business: it answers `opened` with an `Outgoing` that `is_last`.
     """
 
-    failures: Sequence[str]
-    """The errors that `fail` can bring about, by name."""
+    @property
+    def failures(self) -> Sequence[str]:
+        """The errors that `fail` can bring about, by name."""
+        ...
 
     def opened(self, port: str, connection: int) -> Sequence[Outgoing]:
         """A client has connected to `port`; return the greeting, if any."""
