@@ -221,12 +221,12 @@ def narrow(table: Sequence[Channel], limits: Mapping[str, tuple[float, float]], 
         row = rows.get(name)
         writable = [r.name for r in table if r.is_writable and r.type in ("float", "int", "vector")]
         if row is None or row.name not in writable:
-            raise LimitError(f"{where}.{name}: is no setpoint of this instrument; allowed: {', '.join(writable)}")
+            raise LimitError(f"{where}.{name}: given no setpoint of this instrument; allowed: {', '.join(writable)}")
         if not low < high:
             raise LimitError(f"{where}.{name}: given {low:g}..{high:g}; allowed: the lower limit first")
         for bound in (low, high):
             if (row.low is not None and bound < row.low) or (row.high is not None and bound > row.high):
-                raise LimitError(f"{where}.{name}: {bound:g} {row.unit} is outside {row.low:g}..{row.high:g} {row.unit}, "
-                                 "what the instrument itself allows")
+                raise LimitError(f"{where}.{name}: given {bound:g} {row.unit}; allowed: {row.low:g}..{row.high:g} {row.unit}, "
+                                 "what the instrument itself can do")
         rows[name] = replace(row, low=float(low), high=float(high))
     return tuple(rows.values())

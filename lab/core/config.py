@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lab.core.channels import TABLES, Channel, narrow
+from lab.core.errors import LimitError
 from lab.core.space import ChoiceParameter, LinearConstraint, Parameter, RangeParameter, Space
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
@@ -165,7 +166,10 @@ class LabConfig(_Model):
     @model_validator(mode="after")
     def _limits_are_inside_the_tables(self) -> LabConfig:
         for name, instrument in self.instruments.items():
-            narrow(TABLES[instrument.kind], instrument.limits, f"instruments.{name}.limits")
+            try:
+                narrow(TABLES[instrument.kind], instrument.limits, f"instruments.{name}.limits")
+            except LimitError as error:
+                raise ValueError(str(error)) from error
         return self
 
     def channels(self, name: str) -> tuple[Channel, ...]:
