@@ -155,13 +155,45 @@ def inverse(pose: Sequence[float], near: Sequence[float]) -> Six:
     return inverse_frame(frame_of(pose), near)
 
 
-def inverse_frame(frame: Matrix, near: Sequence[float]) -> Six:
-    """`inverse` of a frame, shape (4, 4)."""
-    found = min(solutions(frame, near), key=lambda joints: distance(joints, near), default=None)
+def inverse_frame(frame: Matrix, near: Sequence[float], wanted: tuple[int, int, int] | None = None, turn: int | None = None) -> Six:
+    """`inverse` of a frame, shape (4, 4).
+
+    Parameters
+    ----------
+    wanted : tuple of int, optional
+        Only this posture (see `posture`) will do.
+    turn : int, optional
+        Only this turn of joint 6 will do: its angle is then in ``(-180, 180] + 360 turn``.
+
+    Raises
+    ------
+    Unreachable
+    """
+    candidates = solutions(frame, near if turn is None else (*near[:5], 360.0 * turn))
+    if wanted is not None:
+        candidates = (joints for joints in candidates if _agree(posture(joints), wanted))
+    found = min(candidates, key=lambda joints: distance(joints, near), default=None)
     if found is None:
         pose = ", ".join(f"{v:.3f}" for v in pose_of(frame))
         raise Unreachable(f"pose ({pose}) mm, deg: no posture within the joint limits reaches it")
     return found
+
+
+def posture(joints: Sequence[float]) -> tuple[int, int, int]:
+    """Shoulder, elbow and wrist configuration, each 1 or -1, and 0 at its singularity (MC-PM-MECA500, "Configurations").
+
+    Shoulder: the wrist centre is before (1) or behind (-1) the axis of joint 1, as joint 1 has turned it. Elbow: on which
+    side of the stretched arm joint 3 is. Wrist: the sign of joint 5.
+    """
+    pitch = radians(joints[1] + joints[2])
+    reach = UPPER_ARM_MM * sin(radians(joints[1])) + FOREARM_MM * cos(pitch) + ELBOW_OFFSET_MM * sin(pitch)
+    stretched = degrees(_ELBOW_RAD) - 90.0  # joint 3 when the wrist centre is in line with the upper arm
+    return _sign(reach), _sign(joints[2] - stretched), _sign(joints[4])
+
+
+def turn_of(joints: Sequence[float]) -> int:
+    """Turn configuration of joint 6."""
+    return round(joints[5] / 360.0)
 
 
 def distance(joints: Sequence[float], others: Sequence[float]) -> float:
@@ -213,6 +245,15 @@ def between(start: Matrix, end: Matrix, fraction: float) -> Matrix:
     frame[:3, :3] = _about(axis, angle * fraction) @ start[:3, :3]
     frame[:3, 3] = start[:3, 3] + (end[:3, 3] - start[:3, 3]) * fraction
     return frame
+
+
+def _sign(value: float) -> int:
+    return 0 if abs(value) < _SINGULAR else 1 if value > 0 else -1
+
+
+def _agree(found: tuple[int, int, int], wanted: tuple[int, int, int]) -> bool:
+    """Whether a posture is the wanted one; at a singularity (0) it is both."""
+    return all(a in (0, b) for a, b in zip(found, wanted, strict=True))
 
 
 def _about(axis: Matrix, angle_deg: float) -> Matrix:

@@ -1,0 +1,368 @@
+"""The simulated Meca500 R3 on the network: its control port and its monitoring port.
+
+Written from the vendor's programming manual (MC-PM-MECA500, firmware 9.x); the robot itself is `sim.arm_robot`. One client at
+a time has the control port, a second is turned away with [3001]. The monitoring port listens to nobody and tells
+everybody the status when it changes, joints and pose once per monitoring interval (wall time).
+
+What the manual leaves open, and was decided here:
+
+- Commands other than requests that come while the robot activates or homes wait until it is done.
+- A command that cannot be understood ([1001] to [1003]) puts an activated robot into error mode, like one that cannot be
+  carried out: what was queued behind it was meant to follow it. ([3031], "a previously received text API command was
+  incorrect", is such an error's name.)
+- After ResetError motion stays paused until ResumeMotion.
+- A control connection that is lost while commands are pending stops the robot and forgets its queue, signal [3086]; the next
+  client sees it as [3086][2], to be acknowledged by ResumeMotion.
+- Not simulated: blending, deceleration at a pause, velocity-mode moves, torque, offline programs, recovery and simulation mode.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import inf
+
+from lab.core.clock import Clock
+from sim import arm_reports as reports
+from sim.arm_gripper import STROKE_MM, ArmWorld
+from sim.arm_protocol import TEXTS, Command, Lines, Refusal, encode, listed, refusal
+from sim.arm_robot import Robot, SafetyStop, Step
+from sim.firmware import Outgoing
+
+BANNER = f"Connected to Meca500 R3 {reports.FIRMWARE}"
+DEFAULT_INTERVAL_S = 1.0 / 60.0
+MAX_CHECKPOINT = 8191
+"""The manual gives 8000 to users; those above are taken too, for the vendor's own driver counts with them."""
+
+Limits = tuple[float, float]
+_ANY: Limits = (-inf, inf)
+_FLAG: Limits = (0.0, 1.0)
+_SIGN: Limits = (-1.0, 1.0)
+
+_QUEUED: dict[str, tuple[Limits, ...]] = {
+    "movejoints": (_ANY,) * 6, "movejointsrel": (_ANY,) * 6, "movepose": (_ANY,) * 6, "movelin": (_ANY,) * 6,
+    "movelinreltrf": (_ANY,) * 6, "movelinrelwrf": (_ANY,) * 6, "settrf": (_ANY,) * 6, "setwrf": (_ANY,) * 6,
+    "delay": ((0.0, inf),), "setcheckpoint": ((1.0, MAX_CHECKPOINT),),
+    "gripperopen": (), "gripperclose": (), "movegripper": ((0.0, STROKE_MM),),
+    "setgripperforce": ((5.0, 100.0),), "setgrippervel": ((5.0, 100.0),),
+    "setjointvel": ((0.001, 100.0),), "setjointacc": ((0.001, 150.0),), "setblending": ((0.0, 100.0),),
+    "setcartlinvel": ((0.001, 1000.0),), "setcartangvel": ((0.001, 300.0),), "setcartacc": ((0.001, 600.0),),
+    "setconf": (_SIGN,) * 3, "setautoconf": (_FLAG,), "setconfturn": ((-100.0, 100.0),), "setautoconfturn": (_FLAG,),
+}
+"""Commands of the motion queue, and what each argument may be (manual, section 2.1)."""
+
+_WHOLE = frozenset({"setcheckpoint", "setconf", "setautoconf", "setconfturn", "setautoconfturn"})
+_IN_ANY_STATE = frozenset({"activaterobot", "deactivaterobot", "reseterror", "resetpstop", "resetpstop2"})
+_SETTINGS = frozenset({"seteob", "seteom", "setctrlportmonitoring", "setmonitoringinterval", "setrealtimemonitoring",
+                       "getmonitoringinterval", "getrealtimemonitoring", "synccmdqueue", "setrtc"})
+"""Commands about the connection, not the robot: taken in any state and at once."""
+_MOTORS = frozenset({"home"})
+_MOTION = frozenset({"pausemotion", "resumemotion", "clearmotion"})
+
+_ERRORS = {"collision": 3005, "torque": 3029, "gripper": 3025, "drives": 3006}
+_STOPS = {"p_stop": SafetyStop.P_STOP_2, "e_stop": SafetyStop.E_STOP}
+_SIGNALS = frozenset(stop.value for stop in SafetyStop)
+_INCORRECT = frozenset({1001, 1002, 1003})
+
+
+class Meca500:
+    """Firmware of the robot.
+
+    Parameters
+    ----------
+    physics : Clock
+        Laboratory time: everything that moves.
+    wall : Clock
+        Wall time: the monitoring interval and time stamps.
+    world : ArmWorld
+        What the gripper closes on.
+
+    Notes
+    -----
+    `fail` knows ``collision`` [3005], ``torque`` [3029], ``gripper`` [3025], ``drives`` [3006] (only a power cycle helps),
+    ``p_stop`` [3032], ``e_stop`` [3070] (motors off) and ``e_stop_reset``.
+    """
+
+    failures = (*_ERRORS, *_STOPS, "e_stop_reset")
+
+    def __init__(self, physics: Clock, wall: Clock, world: ArmWorld) -> None:
+        self._wall = wall
+        self._control: int | None = None
+        self._monitors: list[int] = []
+        self._out: dict[int, bytearray] = {}
+        self._told: dict[int, str] = {}
+        self._robot = Robot(physics, world, self._say, self._tell_changes)
+        self._switch_on()
+
+    def _switch_on(self) -> None:
+        self._powered_s = self._wall.now()
+        self._lines = Lines()
+        self._held: deque[Command] = deque()
+        self._is_copied = False
+        self._interval_s = DEFAULT_INTERVAL_S
+        self._next_cycle_s = self._powered_s + self._interval_s
+        self._real_time: tuple[int, ...] = ()
+        self._told = self._events()
+
+    # ------------------------------------------------------------------------------------------ NetworkFirmware
+
+    def opened(self, port: str, connection: int) -> Sequence[Outgoing]:
+        """Greet a client of the ``control`` or the ``monitor`` port; a second one on ``control`` is turned away."""
+        self._robot.advance()
+        if port == "control":
+            if self._control is not None:
+                return [Outgoing(connection, encode(3001, TEXTS[3001]), is_last=True)]
+            self._control = connection
+            self._to(connection, 3000, BANNER)
+            if SafetyStop.CONNECTION_DROPPED in self._robot.stops:
+                self._say(SafetyStop.CONNECTION_DROPPED.value, "2")
+        else:
+            self._monitors.append(connection)
+            self._to(connection, 3000, BANNER)
+            self._tell_all(connection)
+        return self._flush()
+
+    def feed(self, connection: int, data: bytes) -> Sequence[Outgoing]:
+        """Take commands from the control port, in pieces of any size."""
+        if connection != self._control:
+            return ()
+        self._robot.advance()
+        for line in self._lines.feed(data):
+            if line is None:
+                self._say(3003, TEXTS[3003])
+            else:
+                self._take(line)
+        return self._flush()
+
+    def step(self) -> Sequence[Outgoing]:
+        """Move on, and monitor when an interval is over."""
+        self._robot.advance()
+        self._work_off()
+        now_s = self._wall.now()
+        if now_s >= self._next_cycle_s:
+            self._next_cycle_s += self._interval_s
+            if self._next_cycle_s <= now_s:  # late: skip cycles rather than send a burst of them
+                self._next_cycle_s = now_s + self._interval_s
+            self._cycle()
+        return self._flush()
+
+    def closed(self, connection: int) -> None:
+        """A client has gone; the robot stops when it was the one in control and had commands pending."""
+        if connection in self._monitors:
+            self._monitors.remove(connection)
+        if connection == self._control:
+            self._robot.advance()
+            self._control = None
+            self._lines = Lines()
+            self._held.clear()
+            self._is_copied = False
+            if self._robot.n_pending > 0:
+                self._robot.stop(SafetyStop.CONNECTION_DROPPED)
+
+    def power_cycle(self) -> None:
+        """All volatile state is lost; joints and fingers stay where they are."""
+        self._control = None
+        self._monitors.clear()
+        self._out.clear()
+        self._robot.power_on()
+        self._switch_on()
+
+    def fail(self, words: str) -> None:
+        """Go into the error that `words` name (one of `failures`)."""
+        self._robot.advance()
+        if words in _ERRORS:
+            self._robot.go_wrong(_ERRORS[words], TEXTS[_ERRORS[words]])
+        elif words in _STOPS:
+            self._robot.stop(_STOPS[words])
+        else:
+            self._robot.release(SafetyStop.E_STOP)
+
+    # ------------------------------------------------------------------------------------------------ commands
+
+    def _take(self, line: str) -> None:
+        try:
+            command = Command.parse(line)
+            if self._robot.is_busy and not _is_immediate(command.name):
+                self._held.append(command)
+            else:
+                self._obey(command)
+        except Refusal as error:
+            self._refuse(error)
+
+    def _work_off(self) -> None:
+        """Obey what was held back while the robot was activating or homing."""
+        while self._held and not self._robot.is_busy:
+            try:
+                self._obey(self._held.popleft())
+            except Refusal as error:
+                self._refuse(error)
+
+    def _refuse(self, error: Refusal) -> None:
+        robot = self._robot
+        if error.code in _INCORRECT and robot.is_activated and not robot.is_in_error:
+            robot.go_wrong(error.code, error.text)
+        else:
+            self._say(error.code, error.text)
+
+    def _obey(self, command: Command) -> None:
+        robot, name = self._robot, command.name
+        if reports.is_request(name):
+            self._say(*reports.answer(command, robot, self._stamp_us()))
+        elif name in _SETTINGS:
+            self._adjust(command)
+        elif name in _IN_ANY_STATE:
+            command.numbers(0)
+            self._switch(name)
+        elif name in _QUEUED or name in _MOTION or name in _MOTORS:
+            self._check_state(name)
+            self._move(command)
+        else:
+            raise refusal(1001, command.text)
+
+    def _check_state(self, name: str) -> None:
+        robot = self._robot
+        for is_so, code in ((robot.is_in_error, 1011), (not robot.is_activated, 1005),
+                            (not robot.is_homed and name not in _MOTORS, 1006)):
+            if is_so:
+                raise Refusal(code, TEXTS[code])
+
+    def _switch(self, name: str) -> None:
+        robot = self._robot
+        match name:
+            case "activaterobot":
+                if robot.is_in_error:
+                    raise Refusal(1011, TEXTS[1011])
+                robot.activate()
+            case "deactivaterobot":
+                robot.deactivate()
+            case "reseterror":
+                robot.reset_error()
+            case _:
+                robot.release(SafetyStop.P_STOP_2)
+
+    def _move(self, command: Command) -> None:
+        robot = self._robot
+        if command.name in _QUEUED:
+            robot.enqueue(Step(command.name, _checked(command), command.text))
+            return
+        command.numbers(0)
+        match command.name:
+            case "home":
+                robot.home()
+            case "pausemotion":
+                robot.pause()
+            case "resumemotion":
+                robot.resume()
+            case _:
+                robot.clear()
+
+    def _adjust(self, command: Command) -> None:
+        """Commands about the connection and what is told over it."""
+        robot = self._robot
+        match command.name:
+            case "seteob":
+                robot.has_eob = bool(command.whole(0, 1))
+                self._say(*_text(2054 if robot.has_eob else 2055))
+            case "seteom":
+                robot.has_eom = bool(command.whole(0, 1))
+                self._say(*_text(2052 if robot.has_eom else 2053))
+            case "setctrlportmonitoring":
+                self._is_copied = bool(command.whole(0, 1))
+                self._say(2096, listed((self._is_copied,)))
+                if self._is_copied and self._control is not None:
+                    self._tell_all(self._control)
+            case "setmonitoringinterval":
+                (interval_s,) = command.numbers(1)
+                if not 0.001 <= interval_s <= 1.0:
+                    raise refusal(1003, command.text)
+                self._interval_s = interval_s
+                self._next_cycle_s = self._wall.now() + interval_s
+            case "getmonitoringinterval":
+                self._say(2116, listed((self._interval_s,)))
+            case "setrealtimemonitoring":
+                self._real_time = reports.real_time_codes(command)
+                self._say(2117, listed(self._real_time))
+            case "getrealtimemonitoring":
+                self._say(2117, listed(self._real_time))
+            case "synccmdqueue":
+                self._say(2097, str(command.whole(0, 2**32 - 1)))
+            case _:  # setrtc: nothing depends on the robot's date
+                command.numbers(1)
+
+    # ------------------------------------------------------------------------------------------------- messages
+
+    def _say(self, code: int, text: str) -> None:
+        """To the client in control; safety signals also to those who monitor."""
+        if self._control is not None:
+            self._to(self._control, code, text)
+        if code in _SIGNALS:
+            for connection in self._monitors:
+                self._to(connection, code, text)
+
+    def _listeners(self) -> list[int]:
+        """Who is sent what the monitoring port tells."""
+        copied = [self._control] if self._is_copied and self._control is not None else []
+        return self._monitors + copied
+
+    def _events(self) -> dict[int, str]:
+        """What is told when it changes."""
+        robot = self._robot
+        return {reports.STATUS: reports.status(robot), reports.GRIPPER_STATUS: reports.gripper_status(robot),
+                reports.TOOL_STATUS: reports.tool_status(robot), reports.GRIPPER_STATE: reports.gripper_state(robot)}
+
+    def _tell_changes(self) -> None:
+        events = self._events()
+        for code, text in events.items():
+            if self._told.get(code) != text:
+                for connection in self._listeners():
+                    self._to(connection, code, self._stamped(code, text))
+        self._told = events
+
+    def _tell_all(self, connection: int) -> None:
+        for code, text in self._events().items():
+            self._to(connection, code, self._stamped(code, text))
+
+    def _stamped(self, code: int, text: str) -> str:
+        return f"{self._stamp_us()},{text}" if code in (reports.TOOL_STATUS, reports.GRIPPER_STATE) else text
+
+    def _cycle(self) -> None:
+        """One cycle of the monitoring port."""
+        listeners = self._listeners()
+        if not listeners:
+            return
+        stamp_us = self._stamp_us()
+        told = [encode(2026, listed(self._robot.joints)), encode(2027, listed(self._robot.pose))]
+        told += [encode(code, reports.real_time(code, self._robot, stamp_us)) for code in self._real_time]
+        told.append(encode(2230, str(stamp_us)))
+        for connection in listeners:
+            self._out.setdefault(connection, bytearray()).extend(b"".join(told))
+
+    def _stamp_us(self) -> int:
+        return int((self._wall.now() - self._powered_s) * 1e6)
+
+    def _to(self, connection: int, code: int, text: str) -> None:
+        self._out.setdefault(connection, bytearray()).extend(encode(code, text))
+
+    def _flush(self) -> Sequence[Outgoing]:
+        outgoing = [Outgoing(connection, bytes(data)) for connection, data in self._out.items()]
+        self._out.clear()
+        return outgoing
+
+
+def _is_immediate(name: str) -> bool:
+    return name in _SETTINGS or reports.is_request(name)
+
+
+def _text(code: int) -> tuple[int, str]:
+    return code, TEXTS[code]
+
+
+def _checked(command: Command) -> tuple[float, ...]:
+    """The arguments of a queued command. Raises Refusal [1003] when there are too many or too few, or one is out of range."""
+    limits = _QUEUED[command.name]
+    values = command.numbers(len(limits))
+    is_whole = command.name not in _WHOLE or all(value.is_integer() for value in values)
+    is_sign = command.name != "setconf" or 0.0 not in values
+    if not (is_whole and is_sign and all(low <= value <= high for value, (low, high) in zip(values, limits, strict=True))):
+        raise refusal(1003, command.text)
+    return values
