@@ -1,0 +1,336 @@
+"""Bridge of the Mecademic Meca500 robot arm (control port 10000, monitoring port 10001).
+
+A motion command has no reply. Whether it was carried out is known only from the checkpoint queued behind it: ``[3030][n]``
+when it is reached, ``[3040][n]`` when it never will be (manual, SetCheckpoint). Time is used for deadlines alone.
+A motion that was pending when the line dropped has failed: it is never sent again, because nobody knows how far it went.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from firmware_bridges import meca500 as m
+from firmware_bridges.controller import BridgeSettings, Controller
+from firmware_bridges.link import Endpoint, TcpLink
+from firmware_bridges.robot_line import MALFORMED, RobotLine
+from lab.core.channels import ARM, narrow
+from lab.core.errors import CommandError, InstrumentError, LinkDown, LinkError
+
+log = logging.getLogger(__name__)
+
+CONTROL_PORT, MONITOR_PORT = 10000, 10001
+
+DEFAULT_VELOCITY_PCT = 25.0
+"""Joint velocity after activation (SetJointVel)."""
+
+POWER_S = 30.0
+"""Longest activation or homing, laboratory seconds (a few seconds on the robot)."""
+
+GRIPPER_S = 10.0
+"""Longest stroke of the gripper, laboratory seconds (below 1 s on the robot at its default velocity)."""
+
+SLACK_S = 5.0
+"""Added to every deadline on the wall for the network and the machine."""
+
+MONITOR_S = 0.05
+"""Joints and pose of the monitoring port are published at most this often, wall seconds."""
+
+FINGERS_S = 0.005
+"""Pause between two looks at fingers that move, wall seconds."""
+
+_NO_GRIPPER = 1038
+_STATUS = m.command("GetStatusRobot")
+_POSITION = m.command("GetJoints") + m.command("GetPose")
+_GRIPPER = m.command("GetRtGripperState")
+
+
+def motion_deadline_s(velocity_pct: float, speed: float) -> float:
+    """Longest wait for one motion on the wall, s.
+
+    The longest joint move, 350 degrees of joint 1 at 150 degrees/s (data sheet), takes 2.3 s at full velocity; five times
+    that for acceleration and straight lines, and 15 s more, all in laboratory time.
+    """
+    return (15.0 + 1200.0 / velocity_pct) / speed + SLACK_S
+
+
+class Motion:
+    """One motion on its way, from queueing it to its checkpoint."""
+
+    def __init__(self, what: str, checkpoint: int) -> None:
+        self.what = what
+        self.checkpoint = checkpoint
+        self.cause = ""
+        self.ended = threading.Event()
+
+    def fail(self, cause: str) -> None:
+        """The first cause counts: what follows is its consequence."""
+        self.cause = self.cause or cause
+        self.ended.set()
+
+    def hear(self, message: m.Message) -> bool:
+        """Take note of a message; returns whether it was about this motion."""
+        if message.code in (m.CHECKPOINT_REACHED, m.CHECKPOINT_DISCARDED) and message.text.strip() == str(self.checkpoint):
+            if message.code == m.CHECKPOINT_DISCARDED:
+                self.fail(f"{message.words} the motion was discarded")
+            self.ended.set()
+            return True
+        if message.is_failure:
+            self.fail(message.words)
+            return message.is_command_error
+        if message.code in (m.CLEARED, m.DEACTIVATED):
+            self.fail(message.words)
+        return False
+
+
+class ArmController(Controller):
+    """The Meca500 behind the channel table ARM."""
+
+    def __init__(self, settings: BridgeSettings, poll_s: float = 0.25) -> None:
+        table = narrow(ARM, settings.config.limits, f"instruments.{settings.name}.limits")
+        super().__init__(settings.name, {"": table}, poll_s)
+        endpoint = Endpoint.parse(settings.endpoint)
+        control = TcpLink(settings.name, endpoint.host, endpoint.port or CONTROL_PORT)
+        monitor = TcpLink(settings.name, endpoint.host, int(endpoint.options.get("monitor", MONITOR_PORT)))
+        self._line = RobotLine(settings.name, control, monitor, self._hear, self._watch, self._lost)
+        self._speed = settings.speed
+        self._velocity_pct = DEFAULT_VELOCITY_PCT
+        self._moving = threading.Lock()
+        self._motion: Motion | None = None
+        self._last_checkpoint = 0
+        self._words = ""
+        self._no_gripper = ""
+        self._next_monitor_s = {m.JOINTS: 0.0, m.POSE: 0.0}
+        self.commands |= {
+            "ACTIVATE": lambda _: self._activate(),
+            "HOME": lambda _: self._home(),
+            "DEACTIVATE": lambda _: self._deactivate(),
+            "STOP": lambda _: self._halt("STOP"),
+            "MOVE_JOINTS": lambda v: self._move("MoveJoints", v),
+            "MOVE_POSE": lambda v: self._move("MovePose", v),
+            "MOVE_LIN": lambda v: self._move("MoveLin", v),
+            "GRIPPER": self._grip,
+            "VELOCITY": self._set_velocity,
+        }
+
+    # ------------------------------------------------------------------------------------------------- connection
+
+    def _connect(self) -> None:
+        greeting = self._line.open()
+        self._words = self._no_gripper = ""
+        firmware, serial = self._line.ask(m.command("GetFwVersionFull") + m.command("GetRobotSerial"),
+                                          frozenset({m.FIRMWARE_FULL}), frozenset({m.SERIAL}))
+        model = greeting.text.removeprefix("Connected to ").split(" v")[0]
+        self.publish("IDENTITY", f"Mecademic {model}, firmware {firmware.text}, serial {serial.text}")
+        self._read_back()
+
+    def _disconnect(self) -> None:
+        self._line.close()
+
+    def _poll(self) -> None:
+        self._read_back()
+
+    def _lost(self, error: LinkError) -> None:
+        motion = self._motion
+        if motion is not None:
+            motion.fail(f"the line dropped during the motion, which is not sent again: {error}")
+        if not self.is_stopping:
+            self.poll_soon()
+
+    # ---------------------------------------------------------------------------------------------------- readings
+
+    def _read_back(self) -> m.RobotStatus:
+        """Ask for everything and publish it."""
+        wanted = (frozenset({code}) for code in (m.STATUS_ROBOT, m.JOINTS, m.POSE))
+        status, joints, pose = self._line.ask(_STATUS + _POSITION, *wanted, refusals=MALFORMED)
+        parsed = m.RobotStatus.parse(status)
+        self.publish("JOINTS", joints.numbers(6))
+        self.publish("POSE", pose.numbers(6))
+        self._read_gripper()
+        self._publish_status(parsed)
+        return parsed
+
+    def _publish_status(self, status: m.RobotStatus) -> None:
+        motion = self._motion
+        if motion is not None and (status.is_in_error or not status.is_activated):
+            motion.fail(self._words or f"the robot is {status.state}")
+        if not status.is_in_error:
+            self._words = ""
+        self.publish("STATE", status.state)
+        self.publish("ERROR_TEXT", (self._words or "in error since before the bridge connected") if status.is_in_error else "")
+
+    def _read_gripper(self) -> m.GripperState | None:
+        if self._no_gripper:
+            return None
+        try:
+            state = m.GripperState.parse(self._line.ask(_GRIPPER, frozenset({m.GRIPPER_STATE}), refusals=MALFORMED | {_NO_GRIPPER})[0])
+        except CommandError as error:
+            if f"[{_NO_GRIPPER}]" not in str(error):
+                raise
+            self._no_gripper = str(error)
+            for key in ("GRIPPER_RBV", "HOLDING"):
+                self.invalidate(key, self._no_gripper)
+            return None
+        self.publish("HOLDING", state.is_holding)
+        self.publish("GRIPPER_RBV", "open" if state.is_open else "closed")
+        return state
+
+    def _hear(self, message: m.Message) -> bool:
+        """Every message of the control port, in its reader's thread."""
+        if message.is_failure:
+            self._words = self._words or message.words  # the first one counts: [1011] and the like only follow
+            log.warning("%s: %s", self.name, message.words)
+        motion = self._motion
+        return motion is not None and motion.hear(message)
+
+    def _watch(self, message: m.Message) -> None:
+        """Every message of the monitoring port, in its reader's thread: joints and pose, while they change."""
+        key = {m.JOINTS: "JOINTS", m.POSE: "POSE"}.get(message.code)
+        if key is None or not self.is_connected:
+            return
+        now = time.monotonic()
+        if now >= self._next_monitor_s[message.code]:
+            self._next_monitor_s[message.code] = now + MONITOR_S
+            self.publish(key, message.numbers(6))
+
+    # ---------------------------------------------------------------------------------------------------- commands
+
+    def _activate(self) -> None:
+        self._line.ask(m.command("ActivateRobot"), frozenset({m.ACTIVATED, m.ALREADY_ACTIVATED}), deadline_s=self._wall_s(POWER_S))
+        self._read_back()
+
+    def _home(self) -> None:
+        self._line.ask(m.command("Home"), frozenset({m.HOMED, m.ALREADY_HOMED}), deadline_s=self._wall_s(POWER_S))
+        if self._velocity_pct != DEFAULT_VELOCITY_PCT:  # activation has put it back
+            self._send_velocity(self._velocity_pct)
+        self._read_back()
+
+    def _deactivate(self) -> None:
+        self._line.ask(m.command("DeactivateRobot"), frozenset({m.DEACTIVATED}), deadline_s=self._wall_s(POWER_S))
+        self._read_back()
+
+    def _set_velocity(self, value: object) -> None:
+        """Sent at once, or after homing: the robot takes it only when it is ready for motion (SetJointVel)."""
+        velocity_pct = float(value)  # type: ignore[arg-type]
+        if self.value("STATE") not in ("off", "activated"):
+            self._send_velocity(velocity_pct)
+        self._velocity_pct = velocity_pct
+
+    def _send_velocity(self, velocity_pct: float) -> None:
+        self._line.ask(m.command("SetJointVel", velocity_pct) + _STATUS, frozenset({m.STATUS_ROBOT}), is_fenced=True)
+
+    def _move(self, name: str, target: object) -> None:
+        numbers: Sequence[float] = [float(v) for v in target]  # type: ignore[attr-defined]
+        self._carry_out(name, m.command(name, *numbers), motion_deadline_s(self._velocity_pct, self._speed))
+        self._read_back()
+
+    def _grip(self, target: object) -> None:
+        """Open or close the gripper; done when the fingers have stopped, whether or not they hold something."""
+        is_opening = target in ("open", 1)
+        name = "GripperOpen" if is_opening else "GripperClose"
+        # The checkpoint only tells that the fingers have begun to move: the robot does not wait for them (MoveGripper).
+        self._carry_out(name, m.command(name), self._wall_s(GRIPPER_S), lambda motion: self._await_fingers(motion, is_opening))
+
+    def _await_fingers(self, motion: Motion, is_opening: bool) -> None:
+        deadline = time.monotonic() + self._wall_s(GRIPPER_S)
+        while not motion.cause:
+            state = self._read_gripper()
+            if state is None:
+                motion.fail(self._no_gripper)
+            elif state.has_done(opening=is_opening):
+                return
+            elif self.is_stopping or time.monotonic() > deadline:
+                motion.fail(f"the fingers have not stopped within {GRIPPER_S:g} s of laboratory time: {state}")
+            time.sleep(FINGERS_S)
+
+    def _carry_out(self, what: str, request: bytes, deadline_s: float, finish: Callable[[Motion], None] | None = None) -> None:
+        """Queue a command with a checkpoint behind it, and wait for the checkpoint, and then for `finish`."""
+        if not self._moving.acquire(blocking=False):
+            pending = self._motion
+            raise CommandError(f"{self.name}: {what} refused: {pending.what if pending else 'a motion'} is pending; STOP it first")
+        try:
+            self._ready_the_queue()
+            self._last_checkpoint = self._last_checkpoint % m.MAX_CHECKPOINT + 1
+            motion = self._motion = Motion(what, self._last_checkpoint)
+            fenced = request + m.command("SetCheckpoint", motion.checkpoint) + _STATUS
+            self._line.ask(fenced, frozenset({m.STATUS_ROBOT}), is_fenced=True)
+            if not motion.ended.wait(deadline_s):
+                motion.fail(f"not done within {deadline_s:.3g} s; it was stopped")
+                self._clear()
+            if finish is not None and not motion.cause:
+                finish(motion)
+            if motion.cause:
+                raise CommandError(f"{self.name}: {what} failed: {motion.cause}")
+        finally:
+            self._motion = None
+            self._moving.release()
+
+    def _ready_the_queue(self) -> None:
+        """After a stop the robot is paused with an empty queue: resume it, after making sure that it is empty."""
+        status = m.RobotStatus.parse(self._line.ask(_STATUS, frozenset({m.STATUS_ROBOT}), refusals=MALFORMED)[0])
+        self._publish_status(status)
+        if status.is_activated and status.is_paused and not status.is_in_error:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._line.ask(m.command("ClearMotion"), frozenset({m.CLEARED}))
+        self._line.ask(m.command("ResumeMotion"), frozenset({m.RESUMED}))
+
+    def _clear(self) -> None:
+        # Both at once, without waiting for one's turn or for an answer in between: stopping comes before everything else.
+        self._line.urge(m.command("PauseMotion") + m.command("ClearMotion"))
+
+    def _halt(self, who: str) -> None:
+        """Stop and clear the motion queue; a pending motion fails."""
+        motion = self._motion
+        if motion is not None:
+            motion.fail(f"stopped by {who}")
+        if self.value("STATE") == "off" and motion is None:
+            return  # without power nothing moves, and the robot would take the commands for an error ([1005])
+        self._clear()
+        status = self._read_back()
+        if not status.is_block_ended and not self._comes_to_rest():
+            raise CommandError(f"{self.name}: {who}: the robot still moves")
+
+    def _comes_to_rest(self) -> bool:
+        """The robot brakes first (manual, PauseMotion)."""
+        deadline = time.monotonic() + self._wall_s(2.0)
+        while time.monotonic() < deadline:
+            if self._read_back().is_block_ended:
+                return True
+            time.sleep(0.01)
+        return False
+
+    def _make_safe(self) -> None:
+        self._halt("SAFE")
+
+    def _reset(self) -> None:
+        """ResetError, then ResumeMotion with an empty queue (manual, 2.2: error mode)."""
+        if not self.is_connected:
+            self.poll_soon()
+            raise LinkDown(f"{self.name}: not connected: {self.value('LAST_ERROR')}")
+        self._line.ask(m.command("ResetError"), frozenset({m.ERROR_RESET, m.NO_ERROR_TO_RESET}))
+        status = self._read_back()
+        if status.is_in_error:
+            raise CommandError(f"{self.name}: the error persists after ResetError: {self._words or 'no cause given'}")
+        if status.is_activated and status.is_paused:
+            self._resume()
+            self._read_back()
+
+    def _wall_s(self, lab_s: float) -> float:
+        return lab_s / self._speed + SLACK_S
+
+
+def build(settings: BridgeSettings) -> ArmController:
+    """The controller for an endpoint ``tcp://host:10000?monitor=10001``.
+
+    Raises
+    ------
+    InstrumentError
+        When the endpoint is not a TCP one.
+    """
+    if not settings.endpoint.startswith("tcp://"):
+        raise InstrumentError(f"{settings.name}: endpoint: given {settings.endpoint!r}; allowed: tcp://host:10000?monitor=10001")
+    return ArmController(settings)
