@@ -31,6 +31,9 @@ Command = Callable[[object], None]
 Listener = Callable[[str, object, str], None]
 """Called with channel key, value, and why the value is invalid (empty: it is valid)."""
 
+_REPORT_S = 0.5
+"""Wall seconds between two updates of ROUND_TRIP_MS."""
+
 
 @dataclass(frozen=True)
 class BridgeSettings:
@@ -89,6 +92,7 @@ class Controller(ABC):
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._backoff = Backoff()
+        self._report_due = 0.0
         self._thread: threading.Thread | None = None
 
     # ------------------------------------------------------------------------------------------- for subclasses
@@ -222,8 +226,11 @@ class Controller(ABC):
         except InstrumentError as error:
             self._went_down(error)
             return self._backoff.next_s()
-        spent_s = time.monotonic() - began
-        self.publish("ROUND_TRIP_MS", round(1000 * spent_s, 3))
+        ended = time.monotonic()
+        spent_s = ended - began
+        if ended >= self._report_due:  # not at each poll: a dose is polled every few milliseconds
+            self._report_due = ended + _REPORT_S
+            self.publish("ROUND_TRIP_MS", round(1000 * spent_s, 3))
         return max(self.poll_s, min(spent_s, 1.0))  # leave a slow line at least half of its time
 
     def _came_up(self) -> None:
