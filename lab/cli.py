@@ -178,9 +178,9 @@ def _load_lab(path: Path, overrides: dict[str, Any], speed: float | None) -> Lab
 def _load_faults(path: Path | None) -> list[dict[str, Any]]:
     if path is None:
         return []
-    from sim.faults import load_faults
+    from sim.faults import load
 
-    return [fault.model_dump(mode="json") for fault in load_faults(path)]
+    return [fault.model_dump(mode="json") for fault in load(path)]
 
 
 # --------------------------------------------------------------------------------------------------- parts
