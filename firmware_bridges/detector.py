@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from firmware_bridges.controller import BridgeSettings, Controller
 from firmware_bridges.frame_file import DetectorFacts, FrameFile, check_path, count, reduce_frame
 from firmware_bridges.frames import Frame, StreamMessage
@@ -133,6 +135,8 @@ class DetectorController(Controller):
         energy_ev = self._config_or("photon_energy", None)
         pixel = [self._config_or(key, 0.0) for key in ("x_pixel_size", "y_pixel_size")]
         self._n_images = self._whole("nimages")
+        # The detector chooses 8, 16 or 32 bits by itself: the shorter the frame time, the fewer.
+        self.publish("PIXEL_TYPE", np.dtype(f"u{self._whole('bit_depth_image') // 8}").newbyteorder("<").str)
         self._readout_s = float(self._config_or("detector_readout_time", 0.0))  # type: ignore[arg-type]
         self._facts = DetectorFacts(
             str(self._config("description")), str(self._config("detector_number")), count_time_s, frame_time_s,

@@ -186,6 +186,7 @@ DETECTOR: tuple[Channel, ...] = (
     _read("STATE", "text", "detector state: na idle ready acquire configure initialize error", length=32),
     _read("WIDTH", "int", "pixels in a row"),
     _read("HEIGHT", "int", "rows of a frame"),
+    _read("PIXEL_TYPE", "text", "type of a pixel as numpy writes it: <u2", length=16),
     _read("MEAN_COUNTS", "float", "mean counts per pixel of the last frame", unit="counts"),
     _read("MAX_COUNTS", "int", "largest pixel of the last frame", unit="counts"),
     _read("THUMBNAIL", "image", "last frame, reduced to 64 x 64", length=4096),
