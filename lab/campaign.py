@@ -16,8 +16,7 @@ from lab.core.config import CampaignConfig
 from lab.core.errors import LabError, LedgerError
 from lab.core.journal import Journal
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
-from lab.optimise.protocol import Optimizer
-from lab.optimise.recommend import best_trial
+from lab.optimise import Optimizer, best_trial
 from lab.records.ledger import Ledger
 from lab.translation import Translation
 from plans.recipes import Carried, Order

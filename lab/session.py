@@ -186,7 +186,7 @@ class Session:
             Before anything moves (see `lab.validation`).
         """
         from lab.campaign import Campaign, Collector, End
-        from lab.optimise.protocol import make_optimizer
+        from lab.optimise import make_optimizer
         from plans.closed_loop import closed_loop
 
         translation = Translation(config, self.lab, file)
@@ -348,7 +348,7 @@ class Session:
             if config.evaluate.kind == "phases":
                 warm_up(geometry)
             if config.optimizer.engine == "ax":
-                importlib.import_module("lab.optimise.ax")
+                importlib.import_module("lab.optimise.model_based").load()
             log.info("warmed up in %.1f s", time.monotonic() - began)
 
         threading.Thread(target=load, name="warm-up", daemon=True).start()

@@ -77,7 +77,7 @@ class Domain:
         self.high = np.array([p.high for p in self.ranges], dtype=float)
         self.is_integer = np.array([p.is_integer for p in self.ranges], dtype=bool)
         self.is_log = np.array([p.is_log for p in self.ranges], dtype=bool)
-        self._is_log_in_u = self.is_log & np.array([p.name not in constrained for p in self.ranges], dtype=bool)
+        self.is_log_in_u = self.is_log & np.array([p.name not in constrained for p in self.ranges], dtype=bool)
         self.polytope: Polytope = build(*self.rows(lambda c: c.operator != "=="), *self.rows(lambda c: c.operator == "=="),
                                         keep_free=self.is_integer)
 
@@ -114,16 +114,16 @@ class Domain:
 
     def natural(self, u: Array) -> Array:
         """Range parameters in their units, inside their bounds: shape (n, d) -> (n, d)."""
-        ratio = np.where(self._is_log_in_u, self.high / np.where(self.is_log, self.low, 1.0), 1.0)
+        ratio = np.where(self.is_log_in_u, self.high / np.where(self.is_log, self.low, 1.0), 1.0)
         linear = self.low + u * (self.high - self.low)
-        nat = np.where(self._is_log_in_u, np.where(self.is_log, self.low, 1.0) * ratio ** u, linear)
+        nat = np.where(self.is_log_in_u, np.where(self.is_log, self.low, 1.0) * ratio ** u, linear)
         nat = np.where(self.is_integer, np.rint(nat), nat)
         return np.clip(nat, self.low, self.high)
 
-    def _u(self, natural: Array) -> Array:
-        """The inverse of `natural`, not limited to 0..1."""
+    def unit(self, natural: Array) -> Array:
+        """`u` of numbers in their units, not limited to 0..1: the inverse of `natural`."""
         linear = (natural - self.low) / (self.high - self.low)
-        return np.where(self._is_log_in_u, self._log(natural), linear)
+        return np.where(self.is_log_in_u, self._log(natural), linear)
 
     def _log(self, natural: Array) -> Array:
         """Logarithmic scale; values at or below 0 (a read-back may be) count as a thousandth of the lower bound."""
@@ -137,7 +137,7 @@ class Domain:
             return w
         u = np.zeros((len(w), len(self.ranges)))
         u[:, free] = np.clip(w, 0.0, 1.0)
-        return np.where(self.is_integer[free], self._u(self.natural(u))[:, free], w)
+        return np.where(self.is_integer[free], self.unit(self.natural(u))[:, free], w)
 
     def is_allowed(self, w: Array) -> Array:
         """Which snapped `w` keep every constraint, and give whole numbers where they must: bool, shape (n,)."""
@@ -179,7 +179,7 @@ class Domain:
         allowed = [v for v in suggestions if not self.space.problems(v)]
         natural = np.array([[float(v[p.name]) for p in self.ranges] for v in allowed]).reshape(len(allowed), len(self.ranges))
         places = [[c.values.index(v[c.name]) for c in self.choices] for v in allowed]
-        w = self._u(natural)[:, self.polytope.free]
+        w = self.unit(natural)[:, self.polytope.free]
         inside = self.is_allowed(w)
         return Points(w, np.array(places, dtype=int).reshape(len(allowed), len(self.choices)))[inside]
 

@@ -18,6 +18,10 @@ LEAST_VARIANCE = 1e-6
 """Smallest variance of an outcome that a model is told, in units of the outcomes' own variance."""
 
 
+LARGEST = 1e150
+"""Largest size of an outcome: its square can still be told."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Completed trials, and points that are known but have no outcome.
@@ -92,8 +96,9 @@ def _measured(trial: Trial, name: str) -> Measured:
     measured = None if trial.outcome is None else trial.outcome.measured.get(name)
     if measured is None:
         raise OptimizerError(f"trial {trial.index}: is completed and has no outcome {name}; mark it failed or give the outcome")
-    if not np.isfinite(measured.mean):
-        raise OptimizerError(f"trial {trial.index}: {name}: given {measured.mean}; allowed: a finite number; mark the trial failed")
+    if not abs(measured.mean) <= LARGEST:
+        raise OptimizerError(f"trial {trial.index}: {name}: given {measured.mean}; allowed: a finite number up to {LARGEST:g}; "
+                             f"mark the trial failed")
     if measured.sem is not None and not (np.isfinite(measured.sem) and measured.sem >= 0):
         raise OptimizerError(f"trial {trial.index}: standard error of {name}: given {measured.sem}; allowed: a finite number from 0, or none")
     return measured

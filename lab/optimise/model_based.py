@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,7 +16,7 @@ from lab.optimise.domain import Domain, Points
 from lab.optimise.evidence import Evidence, gather
 from lab.optimise.polytope import Array
 from lab.optimise.sampling import Stream, every_point
-from lab.optimise.sobol import SobolOptimizer
+from lab.optimise.sobol import SobolOptimizer, check_count
 from lab.optimise.tried import Tried
 
 N_CANDIDATES = 512
@@ -25,6 +27,23 @@ N_INCUMBENTS = 4
 
 FEWEST = 2
 """Completed trials that a model needs."""
+
+
+def load() -> None:
+    """Import torch and Ax (seconds, some 500 MB): the first model does; who has time to spare may do it before, in a thread.
+
+    Ax announces its SQL storage, which nothing here uses, on standard error: that line is left out.
+    """
+    announcer = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO
+
+    announcer.addFilter(is_wanted)
+    try:
+        importlib.import_module("lab.optimise.surrogate")
+    finally:
+        announcer.removeFilter(is_wanted)
 
 
 class AxOptimizer:
@@ -60,6 +79,7 @@ class AxOptimizer:
 
     def suggest(self, trials: Sequence[Trial], n: int = 1) -> list[Suggestion]:
         """The next `n` points; see `lab.optimise.protocol.Optimizer`."""
+        check_count(n)
         began = time.process_time()
         evidence = gather(self._campaign, self._domain, trials)
         tried = Tried.of(self._domain, trials)
@@ -79,6 +99,7 @@ class AxOptimizer:
         return [Suggestion(values, origin, seconds) for values, origin in zip(self._domain.values(points), origins, strict=True)]
 
     def _ask(self, trials: Sequence[Trial], evidence: Evidence, tried: Tried, under_way: Points, n: int) -> tuple[Points, str]:
+        load()
         from lab.optimise.surrogate import ModelFailed, Question, ask
 
         evidence = evidence.with_waiting(self._domain.encode(under_way))

@@ -111,7 +111,7 @@ class Stream:
             if not domain.is_integer[i]:
                 continue
             low, high = domain.low[i], domain.high[i]
-            if domain._is_log_in_u[i]:
+            if domain.is_log_in_u[i]:
                 number = (low - 0.5) * ((high + 0.5) / (low - 0.5)) ** s[:, k]
                 w[:, k] = np.log(np.clip(np.rint(number), low, high) / low) / np.log(high / low)
             else:
@@ -136,7 +136,7 @@ class Stream:
                      bounds=Bounds(np.concatenate([domain.low, np.zeros(d)]), np.concatenate([domain.high, np.full(d, np.inf)])))
         if found.x is None:
             raise OptimizerError("the constraints cannot be met with whole numbers")
-        return domain._u(found.x[None, :d])[0, domain.polytope.free]
+        return domain.unit(found.x[None, :d])[0, domain.polytope.free]
 
 
 def every_point(domain: Domain) -> Points | None:
@@ -144,14 +144,19 @@ def every_point(domain: Domain) -> Points | None:
     if domain.n_points > ENUMERABLE:
         return None
     free = domain.polytope.free
-    levels = [np.arange(domain.low[i], domain.high[i] + 1) for i in free]
-    numbers = np.array(list(product(*levels))).reshape(-1, len(free))
+    numbers = _combinations([np.arange(domain.low[i], domain.high[i] + 1) for i in free])
     natural = np.tile(domain.low, (len(numbers), 1))
     natural[:, free] = numbers
-    w = domain._u(natural)[:, free]
+    w = domain.unit(natural)[:, free]
     w = w[domain.is_allowed(w)]
-    picks = np.array(list(product(*(range(len(c.values)) for c in domain.choices))), dtype=int).reshape(-1, len(domain.choices))
+    picks = _combinations([np.arange(len(c.values)) for c in domain.choices]).astype(int)
     return Points(np.repeat(w, len(picks), axis=0), np.tile(picks, (len(w), 1)))
+
+
+def _combinations(levels: list[Array]) -> Array:
+    """Every way to take one of each: shape (n, len(levels))."""
+    taken = list(product(*levels))
+    return np.array(taken, dtype=float).reshape(len(taken), len(levels))
 
 
 def _sums(domain: Domain) -> list[tuple[list[int], float]]:

@@ -44,6 +44,7 @@ class SobolOptimizer:
 
     def suggest(self, trials: Sequence[Trial], n: int = 1) -> list[Suggestion]:
         """The next points of the sequence that no trial has used yet; see `lab.optimise.protocol.Optimizer`."""
+        check_count(n)
         began = time.process_time()
         points = self.next_points(Tried.of(self.domain, trials), len(trials), n)
         seconds = (time.process_time() - began) / n
@@ -79,6 +80,12 @@ class SobolOptimizer:
                 found = Points.join(found, candidates[k:k + 1])
                 tried = tried.also(x[k:k + 1])
         return found
+
+
+def check_count(n: int) -> None:
+    """Refuse to suggest fewer points than one."""
+    if n < 1:
+        raise OptimizerError(f"suggest: given n = {n}; allowed: 1 or more")
 
 
 def exhausted(domain: Domain, everything: Points | None, n_found: int, n: int) -> str:

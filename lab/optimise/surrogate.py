@@ -93,18 +93,26 @@ def ask(question: Question, evidence: Evidence, n: int) -> Points:
 @contextmanager
 def _contained(seed: int) -> Iterator[None]:
     """One thread (sums in one order: the same bits everywhere), seeded, silent; everything is put back afterwards."""
-    logger = logging.getLogger("ax")
-    with _one_at_a_time, warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with _one_at_a_time, _silent(logging.getLogger("ax")), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
-        n_threads, was_disabled = torch.get_num_threads(), logger.disabled
+        n_threads = torch.get_num_threads()
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        logger.disabled = True
         try:
             yield
         finally:
-            logger.disabled = was_disabled
             torch.set_num_threads(n_threads)
+
+
+@contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Nothing of `logger` or below is shown meanwhile: what matters comes back as `ModelFailed`."""
+    handlers, propagates = list(logger.handlers), logger.propagate
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagates
 
 
 def _generate(question: Question, evidence: Evidence, n: int) -> Points:

@@ -71,7 +71,10 @@ def _distance(x: Array, others: Array) -> Array:
 
 def encode_trial(domain: Domain, trial: Trial, values: Mapping[str, Value]) -> Array:
     """Model coordinates of one trial's values, or an error that names the trial."""
+    missing = [name for name in domain.space.names if name not in values]
+    if missing:
+        raise OptimizerError(f"trial {trial.index}: {', '.join(missing)}: is missing")
     try:
         return domain.encode_values(values)
-    except (KeyError, ValueError) as error:
-        raise OptimizerError(f"trial {trial.index}: {error.args[0]}") from error
+    except ValueError as error:
+        raise OptimizerError(f"trial {trial.index}: {error}") from error
