@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import tempfile
+import termios
 import tty
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -199,11 +200,24 @@ class PtyServer:
         if self._master != -1:
             self._unplug()
 
+    def _allow_reopening(self) -> None:
+        """Let a driver that asks for 7 bits or parity open the port a second time.
+
+        A pseudo-terminal silently stays at 8N1. glibc's tcsetattr takes that for a failure (EINVAL) when nothing else has
+        changed either, that is at the second opening. CLOCAL, which drivers set and a pseudo-terminal ignores, is
+        therefore cleared again, so that there is always something to change.
+        """
+        settings = termios.tcgetattr(self._slave)
+        if settings[2] & termios.CLOCAL:
+            settings[2] &= ~termios.CLOCAL
+            termios.tcsetattr(self._slave, termios.TCSANOW, settings)
+
     def _readable(self) -> None:
         try:
             data = os.read(self._master, _CHUNK)
         except BlockingIOError:
             return
+        self._allow_reopening()
         self._line.write(data)
         self._deliver()
 
@@ -213,6 +227,8 @@ class PtyServer:
             self._unplug()
         elif not self._line.is_down and self._master == -1:
             self._plug_in()
+        if self._slave != -1:
+            self._allow_reopening()
         self._deliver()
 
     def _deliver(self) -> None:

@@ -139,6 +139,11 @@ class Switchboard:
         if not is_running.wait(_CALL_DEADLINE_S):
             raise ServiceError("simulator: the loop did not start")
 
+    def join(self, timeout_s: float) -> None:
+        """Wait until the thread has ended by itself, at most `timeout_s`."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
     def stop(self) -> None:
         """End the thread and close what the loop itself has opened. Raises what ended the loop early, if anything did."""
         self.quit()
