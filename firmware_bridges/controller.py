@@ -180,8 +180,7 @@ class Controller(ABC):
             self.commands[key](value)
         except LinkError as error:
             self.note(error)
-            if isinstance(error, LinkDown):
-                self.poll_soon()
+            self.poll_soon()  # let the poll loop find out whether the instrument is lost
             raise
         except InstrumentError as error:
             self.publish("LAST_ERROR", str(error))
@@ -212,7 +211,8 @@ class Controller(ABC):
         while not self._stopping.is_set():
             self._wake.clear()
             pause_s = self._step()
-            self._wake.wait(pause_s)
+            # Nobody hurries an attempt to connect: the pauses between them are what keeps the log and the line in peace.
+            (self._wake if self._is_connected else self._stopping).wait(pause_s)
 
     def _step(self) -> float:
         """One poll, or one attempt to connect; returns the pause after it, s."""

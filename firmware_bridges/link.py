@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import serial
@@ -26,6 +27,8 @@ import serial
 from lab.core.errors import LinkDown, LinkTimeout
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Framer = Callable[[bytes], bool]
 """Whether the bytes received so far hold a complete reply."""
@@ -65,10 +68,17 @@ class Link(ABC):
     ----------
     name : str
         Whose line it is; every error message starts with it.
+
+    Attributes
+    ----------
+    quiet_s : float
+        How long the line must be silent after a failed exchange before the next one, s; see `transact`.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.quiet_s = 0.0
+        self._is_doubtful = False
         self._turn = threading.Lock()
         self._reading = threading.Lock()
 
@@ -123,11 +133,41 @@ class Link(ABC):
         LinkTimeout
             The line was busy too long, or the reply is not complete at the deadline.
         """
+        return self.transact(request, is_complete, deadline_s, bytes)
+
+    def transact(self, request: bytes, is_complete: Framer, deadline_s: float, read: Callable[[bytes], T]) -> T:
+        """`exchange`, and what `read` makes of the reply, in one turn.
+
+        When there is no reply, or `read` raises LinkGarbled, the next turn first waits until the line has been quiet for
+        `quiet_s`: protocols whose replies do not say what they answer would otherwise take a late reply for the next one's.
+
+        Raises
+        ------
+        LinkDown, LinkTimeout, LinkGarbled
+        """
         with self._my_turn(), self._reading:
             with self._down_is_reported(request):
+                if self._is_doubtful:
+                    self._hush()
                 self._drain()
                 self._write(request)
-            return self._collect(is_complete, deadline_s, request)
+            self._is_doubtful = self.quiet_s > 0
+            found = read(self._collect(is_complete, deadline_s, request))
+            self._is_doubtful = False
+            return found
+
+    def doubt(self) -> None:
+        """The last reply made no sense after all: let the line fall quiet before the next turn."""
+        self._is_doubtful = self.quiet_s > 0
+
+    def _hush(self) -> None:
+        deadline = time.monotonic() + LOCK_S
+        last = time.monotonic()
+        while time.monotonic() - last < self.quiet_s:
+            if self._read_some():
+                last = time.monotonic()
+            if last > deadline:
+                raise serial.SerialTimeoutException(f"never quiet for {self.quiet_s:g} s")
 
     def send(self, data: bytes) -> None:
         """Send without waiting for anything.
@@ -179,7 +219,7 @@ class Link(ABC):
         try:
             yield
         except serial.SerialTimeoutException as error:
-            raise LinkTimeout(f"{self.name}: {self.address} took no bytes for {WRITE_S:g} s", request, reply) from error
+            raise LinkTimeout(f"{self.name}: {self.address}: {error}", request, reply) from error
         except (OSError, termios.error, TypeError) as error:  # TypeError: pyserial's file descriptor after close()
             self._close()
             raise LinkDown(f"{self.name}: lost {self.address}: {error}", request, reply) from error

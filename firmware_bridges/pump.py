@@ -264,6 +264,10 @@ class PumpController(Controller):
         self._publish_volumes(pump, volumes)
         return volumes
 
+    def begin_volume(self, pump: DosingPump, direction: str) -> None:
+        """A dose begins: what the last one delivered is history, whatever becomes of this one."""
+        self.publish(f"{pump.address}:{COUNTERS[direction][0]}", 0.0)
+
     def invalidate_volume(self, pump: DosingPump, cause: str) -> None:
         """The count of the dose that is going on is lost."""
         self.invalidate(f"{pump.address}:{COUNTERS[pump.dose or 'INF'][0]}", cause)

@@ -59,6 +59,8 @@ class Bank(Protocol):
 
     def read_volumes(self, pump: DosingPump) -> tuple[float, float]: ...
 
+    def begin_volume(self, pump: DosingPump, direction: str) -> None: ...
+
     def invalidate_volume(self, pump: DosingPump, cause: str) -> None: ...
 
     def halted(self, pump: DosingPump) -> Reply: ...
@@ -117,6 +119,7 @@ class Dose:
         """Counter to zero, volume and direction set and read back."""
         line, address, pump = self._bank.line, self._pump.address, self._pump
         pump.alarm, pump.is_stop_wanted = "", False
+        self._bank.begin_volume(pump, self._direction)
         if line.status(address).status != "S":
             self._bank.halted(pump)
         for command in (f"CLD{self._direction}", f"VOL{self._unit}", f"VOL{self._digits}", f"DIR{self._direction}"):
@@ -157,7 +160,8 @@ class Dose:
                 if time.monotonic() - lost_at > LOST_S or self._bank.is_stopping:
                     raise LinkDown(f"{self._who}: the line was lost during the dose and did not come back; "
                                    f"what was dispensed is not known yet: {error}") from error
-                self._bank.poll_soon()
+                if self._pump.status:
+                    self._bank.poll_soon()  # the poll loop has not noticed yet
             with self._pump.changed:
                 self._pump.changed.wait(0.1)
 

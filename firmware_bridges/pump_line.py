@@ -15,8 +15,11 @@ from lab.core.errors import CommandError, LinkError, LinkGarbled, LinkTimeout
 
 log = logging.getLogger(__name__)
 
-REPLY_S = 0.3
+REPLY_S = 0.5
 """Deadline of a reply: the longest one takes 20 ms at 9600 baud."""
+
+QUIET_S = 0.05
+"""After a failed exchange the line must be quiet for so long: replies do not say which command they belong to."""
 
 ATTEMPTS = 3
 """Of what may be repeated."""
@@ -45,6 +48,7 @@ class PumpLine:
         self._is_safe = is_safe
         self._is_complete = is_safe_complete if is_safe else is_basic_complete
         self._on_alarm, self._on_error = on_alarm, on_error
+        link.quiet_s = QUIET_S
 
     def once(self, address: int, command: str) -> Reply:
         """One exchange, not repeated whatever happens.
@@ -54,7 +58,8 @@ class PumpLine:
         LinkDown, LinkTimeout, LinkGarbled
         """
         request = encode(address, command, self._is_safe)
-        reply = decode(self.link.exchange(request, self._is_complete, REPLY_S), address, self._is_safe, request)
+        reply = self.link.transact(request, self._is_complete, REPLY_S,
+                                   lambda received: decode(received, address, self._is_safe, request))
         if reply.alarm:
             self._on_alarm(address, reply.alarm)
         if reply.data == "?COM":
@@ -80,6 +85,7 @@ class PumpLine:
             try:
                 return read(reply.data)
             except ValueError as error:
+                self.link.doubt()
                 raise LinkGarbled(f"{self._name}.{address}: {command}: {error}", encode(address, command, self._is_safe),
                                   reply.data.encode()) from error
 
