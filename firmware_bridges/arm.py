@@ -100,6 +100,7 @@ class ArmController(Controller):
         self._moving = threading.Lock()
         self._motion: Motion | None = None
         self._last_checkpoint = 0
+        self._n_halts = 0
         self._words = ""
         self._no_gripper = ""
         self._next_monitor_s = {m.JOINTS: 0.0, m.POSE: 0.0}
@@ -250,22 +251,34 @@ class ArmController(Controller):
         if not self._moving.acquire(blocking=False):
             pending = self._motion
             raise CommandError(f"{self.name}: {what} refused: {pending.what if pending else 'a motion'} is pending; STOP it first")
+        n_halts = self._n_halts
         try:
             self._ready_the_queue()
             self._last_checkpoint = self._last_checkpoint % m.MAX_CHECKPOINT + 1
             motion = self._motion = Motion(what, self._last_checkpoint)
             fenced = request + m.command("SetCheckpoint", motion.checkpoint) + _STATUS
             self._line.ask(fenced, frozenset({m.STATUS_ROBOT}), is_fenced=True)
+            if self._n_halts != n_halts:  # a STOP that came before there was a motion to fail
+                motion.fail("stopped")
+                self._clear()
             if not motion.ended.wait(deadline_s):
                 motion.fail(f"not done within {deadline_s:.3g} s; it was stopped")
                 self._clear()
             if finish is not None and not motion.cause:
                 finish(motion)
-            if motion.cause:
-                raise CommandError(f"{self.name}: {what} failed: {motion.cause}")
         finally:
             self._motion = None
             self._moving.release()
+        if motion.cause:
+            self._show_failure()
+            raise CommandError(f"{self.name}: {what} failed: {motion.cause}")
+
+    def _show_failure(self) -> None:
+        """STATE and ERROR_TEXT are true when the command comes back."""
+        try:
+            self._read_back()
+        except InstrumentError as error:
+            log.debug("%s: %s", self.name, error)  # the next poll finds the same, and says so
 
     def _ready_the_queue(self) -> None:
         """After a stop the robot is paused with an empty queue: resume it, after making sure that it is empty."""
@@ -284,6 +297,7 @@ class ArmController(Controller):
 
     def _halt(self, who: str) -> None:
         """Stop and clear the motion queue; a pending motion fails."""
+        self._n_halts += 1
         motion = self._motion
         if motion is not None:
             motion.fail(f"stopped by {who}")

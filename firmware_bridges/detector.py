@@ -17,7 +17,7 @@ import numpy as np
 
 from firmware_bridges.controller import BridgeSettings, Controller
 from firmware_bridges.frame_file import DetectorFacts, FrameFile, check_path, count, reduce_frame
-from firmware_bridges.frames import Frame, StreamMessage
+from firmware_bridges.frames import Frame, SeriesEnd, StreamMessage
 from firmware_bridges.link import Endpoint
 from firmware_bridges.series import Series, Stream
 from firmware_bridges.simplon import REPLY_S, SimplonLine, remaining_s
@@ -99,8 +99,6 @@ class DetectorController(Controller):
             self._stream.start()
             self._is_streaming = True
         self._read_identity()
-        if state == "idle":
-            self._set_up()
         self._read_exposure()
         for key, value in (("FRAMES_SAVED", 0), ("FILE_RBV", ""), ("MEAN_COUNTS", 0.0), ("MAX_COUNTS", 0), ("THUMBNAIL", [0] * 4096)):
             known = self.value(key)
@@ -146,7 +144,7 @@ class DetectorController(Controller):
         self.publish("N_IMAGES_RBV", self._n_images)
 
     def _set_up(self) -> None:
-        """What this bridge relies on; an initialised detector has its own defaults."""
+        """What this bridge relies on, before each series: an initialised detector has its own defaults, and people have web pages."""
         for subsystem, key, value in (("detector", "trigger_mode", "ints"), ("detector", "ntrigger", N_TRIGGERS),
                                       ("detector", "compression", "bslz4"), ("stream", "mode", "enabled"),
                                       ("stream", "header_detail", "basic")):
@@ -178,7 +176,7 @@ class DetectorController(Controller):
         series = self._series
         if series is not None:
             series.hear(message)
-        else:
+        elif not isinstance(message, SeriesEnd):  # the end comes after the file was closed
             log.warning("%s: stream: %s of series %d dropped, nothing is armed", self.name, type(message).__name__, message.series)
 
     def _garbled(self, error: LinkGarbled) -> None:
@@ -213,7 +211,6 @@ class DetectorController(Controller):
             state = self._read_state()
             if state != "idle":
                 raise CommandError(f"{self.name}: is {state} after initialize{self._error_words(state)}")
-            self._set_up()
             self._read_exposure()
 
     def _set_count_time(self, value: object) -> None:
@@ -264,7 +261,8 @@ class DetectorController(Controller):
             raise CommandError(f"{self.name}: ARM: the detector is {state}, not idle{self._error_words(state)}; INITIALIZE or RESET it")
 
     def _begin(self, series: Series) -> None:
-        series.begin(self._line.command("arm", ARM_S))
+        self._set_up()
+        series.begin(self._line.arm(ARM_S))
         if not series.await_start(STREAM_S):
             self._line.command("disarm", ARM_S)
             raise CommandError(f"{self.name}: ARM: series {series.number} is armed, but its header did not come over "
