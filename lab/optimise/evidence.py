@@ -14,8 +14,8 @@ from lab.optimise.domain import Domain
 from lab.optimise.polytope import Array
 from lab.optimise.tried import encode_trial
 
-LEAST_VARIANCE = 1e-6
-"""Smallest variance of an outcome that a model is told, in units of the outcomes' own variance."""
+LEAST_SEM = 1e-3
+"""Smallest standard error that a model is told, in units of the outcomes' own spread; its inverse is the largest."""
 
 
 LARGEST = 1e150
@@ -86,7 +86,7 @@ def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) ->
                 remark = f"noise inferred: {n_missing} of {len(done)} trials have no standard error"
         else:
             relative = np.array(sems, dtype=float) / width[k]
-            variances.append(np.clip(relative ** 2, LEAST_VARIANCE, 1.0 / LEAST_VARIANCE))
+            variances.append(np.clip(relative, LEAST_SEM, 1.0 / LEAST_SEM) ** 2)
     X = np.array([encode_trial(domain, t, t.point) for t in done]).reshape(-1, domain.n_columns)
     aside = np.array([encode_trial(domain, t, t.point) for t in waiting]).reshape(-1, domain.n_columns)
     return Evidence(names, X, Y, tuple(variances), centre, width, aside, remark)
