@@ -20,41 +20,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from math import inf
 
 from lab.core.clock import Clock
 from sim import arm_reports as reports
-from sim.arm_gripper import STROKE_MM, ArmWorld
+from sim.arm_commands import QUEUED, checked
+from sim.arm_gripper import ArmWorld
 from sim.arm_protocol import TEXTS, Command, Lines, Refusal, encode, listed, refusal
-from sim.arm_robot import Robot, SafetyStop, Step
+from sim.arm_robot import Robot, SafetyStop
 from sim.firmware import Outgoing
 
 BANNER = f"Connected to Meca500 R3 {reports.FIRMWARE}"
 DEFAULT_INTERVAL_S = 1.0 / 60.0
-MAX_CHECKPOINT = 8191
-"""The manual gives 8000 to users; those above are taken too, for the vendor's own driver counts with them."""
 
-Limits = tuple[float, float]
-_ANY: Limits = (-inf, inf)
-_FLAG: Limits = (0.0, 1.0)
-_SIGN: Limits = (-1.0, 1.0)
-
-_QUEUED: dict[str, tuple[Limits, ...]] = {
-    "movejoints": (_ANY,) * 6, "movejointsrel": (_ANY,) * 6, "movepose": (_ANY,) * 6, "movelin": (_ANY,) * 6,
-    "movelinreltrf": (_ANY,) * 6, "movelinrelwrf": (_ANY,) * 6, "settrf": (_ANY,) * 6, "setwrf": (_ANY,) * 6,
-    "delay": ((0.0, inf),), "setcheckpoint": ((1.0, MAX_CHECKPOINT),),
-    "gripperopen": (), "gripperclose": (), "movegripper": ((0.0, STROKE_MM),),
-    "setgripperforce": ((5.0, 100.0),), "setgrippervel": ((5.0, 100.0),),
-    "setjointvel": ((0.001, 100.0),), "setjointacc": ((0.001, 150.0),), "setblending": ((0.0, 100.0),),
-    "setcartlinvel": ((0.001, 1000.0),), "setcartangvel": ((0.001, 300.0),), "setcartacc": ((0.001, 600.0),),
-    "setconf": (_SIGN,) * 3, "setautoconf": (_FLAG,), "setconfturn": ((-100.0, 100.0),), "setautoconfturn": (_FLAG,),
-}
-"""Commands of the motion queue, and what each argument may be (manual, section 2.1)."""
-
-_WHOLE = frozenset({"setcheckpoint", "setconf", "setautoconf", "setconfturn", "setautoconfturn"})
 _IN_ANY_STATE = frozenset({"activaterobot", "deactivaterobot", "reseterror", "resetpstop", "resetpstop2"})
 _SETTINGS = frozenset({"seteob", "seteom", "setctrlportmonitoring", "setmonitoringinterval", "setrealtimemonitoring",
-                       "getmonitoringinterval", "getrealtimemonitoring", "synccmdqueue", "setrtc"})
+                       "getmonitoringinterval", "getrealtimemonitoring", "synccmdqueue", "setrtc", "logtrace"})
 """Commands about the connection, not the robot: taken in any state and at once."""
 _MOTORS = frozenset({"home"})
 _MOTION = frozenset({"pausemotion", "resumemotion", "clearmotion"})
@@ -109,16 +89,16 @@ class Meca500:
     def opened(self, port: str, connection: int) -> Sequence[Outgoing]:
         """Greet a client of the ``control`` or the ``monitor`` port; a second one on ``control`` is turned away."""
         self._robot.advance()
+        if port == "control" and self._control is not None:
+            return [Outgoing(connection, encode(3001, TEXTS[3001]), is_last=True)]
+        self._to(connection, 3000, BANNER)
+        for stop in self._robot.stops:
+            # A lost connection is over now, but waits to be acknowledged (2); the others still stand (1).
+            self._to(connection, stop.value, "2" if stop is SafetyStop.CONNECTION_DROPPED else "1")
         if port == "control":
-            if self._control is not None:
-                return [Outgoing(connection, encode(3001, TEXTS[3001]), is_last=True)]
             self._control = connection
-            self._to(connection, 3000, BANNER)
-            if SafetyStop.CONNECTION_DROPPED in self._robot.stops:
-                self._say(SafetyStop.CONNECTION_DROPPED.value, "2")
         else:
             self._monitors.append(connection)
-            self._to(connection, 3000, BANNER)
             self._tell_all(connection)
         return self._flush()
 
@@ -213,7 +193,7 @@ class Meca500:
         elif name in _IN_ANY_STATE:
             command.numbers(0)
             self._switch(name)
-        elif name in _QUEUED or name in _MOTION or name in _MOTORS:
+        elif name in QUEUED or name in _MOTION or name in _MOTORS:
             self._check_state(name)
             self._move(command)
         else:
@@ -242,8 +222,8 @@ class Meca500:
 
     def _move(self, command: Command) -> None:
         robot = self._robot
-        if command.name in _QUEUED:
-            robot.enqueue(Step(command.name, _checked(command), command.text))
+        if command.name in QUEUED:
+            robot.enqueue(checked(command))
             return
         command.numbers(0)
         match command.name:
@@ -286,8 +266,10 @@ class Meca500:
                 self._say(2117, listed(self._real_time))
             case "synccmdqueue":
                 self._say(2097, str(command.whole(0, 2**32 - 1)))
-            case _:  # setrtc: nothing depends on the robot's date
+            case "setrtc":  # nothing depends on the robot's date
                 command.numbers(1)
+            case _:  # logtrace: no log is kept
+                pass
 
     # ------------------------------------------------------------------------------------------------- messages
 
@@ -355,14 +337,3 @@ def _is_immediate(name: str) -> bool:
 
 def _text(code: int) -> tuple[int, str]:
     return code, TEXTS[code]
-
-
-def _checked(command: Command) -> tuple[float, ...]:
-    """The arguments of a queued command. Raises Refusal [1003] when there are too many or too few, or one is out of range."""
-    limits = _QUEUED[command.name]
-    values = command.numbers(len(limits))
-    is_whole = command.name not in _WHOLE or all(value.is_integer() for value in values)
-    is_sign = command.name != "setconf" or 0.0 not in values
-    if not (is_whole and is_sign and all(low <= value <= high for value, (low, high) in zip(values, limits, strict=True))):
-        raise refusal(1003, command.text)
-    return values

@@ -24,6 +24,7 @@ from sim.kinematics import (
     distance,
     forward,
     inverse_frame,
+    inverted,
     is_within_limits,
     turn_between,
 )
@@ -37,6 +38,8 @@ CART_ACC_DEG_S2 = 1500.0
 """At SetCartAcc(100)."""
 
 _KNOT_MM = _KNOT_DEG = 1.0
+_MOST_KNOTS = 2000
+"""Only a tool frame metres away from the flange could ask for more."""
 _JUMP_DEG = 20.0
 """Joints that turn more than this between two knots of a line have passed (or nearly) a singularity."""
 
@@ -63,11 +66,11 @@ class Settings:
 
     def tool(self, joints: Sequence[float]) -> Matrix:
         """Frame of the tool in the world frame."""
-        return np.linalg.inv(self.wrf) @ forward(joints) @ self.trf
+        return inverted(self.wrf) @ forward(joints) @ self.trf
 
     def flange(self, tool: Matrix) -> Matrix:
         """Frame of the flange in the base frame, for a frame of the tool in the world frame."""
-        return self.wrf @ tool @ np.linalg.inv(self.trf)
+        return self.wrf @ tool @ inverted(self.trf)
 
 
 class Motion(Protocol):
@@ -170,10 +173,12 @@ class Line:
             [1016] when a point of the line is out of reach, [1012] when it leads through a singularity, [1010] when a
             joint would turn by more than 180 degrees.
         """
+        _reached(settings.flange(target), start, command)
         begin = settings.tool(start)
         way_mm = float(np.linalg.norm(target[:3, 3] - begin[:3, 3]))
         _, turn_deg = turn_between(begin, target)
-        knots = _knots(start, begin, target, settings, command, max(1, ceil(way_mm / _KNOT_MM), ceil(turn_deg / _KNOT_DEG)))
+        n = min(_MOST_KNOTS, max(1, ceil(way_mm / _KNOT_MM), ceil(turn_deg / _KNOT_DEG)))
+        knots = _knots(start, begin, target, settings, command, n)
         if distance(knots[0], knots[-1]) > 180.0:
             raise refusal(1010, command)
         profile = max(Trapezoid.of(way_mm, settings.cart_lin_vel, CART_ACC_MM_S2 * settings.cart_acc / 100.0),
@@ -199,10 +204,7 @@ def joints_for(target: Matrix, near: Six, settings: Settings, command: str) -> S
     Refusal
         [1016] when there are none.
     """
-    try:
-        return inverse_frame(settings.flange(target), near, settings.posture, settings.turn)
-    except Unreachable as error:
-        raise refusal(1016, command) from error
+    return _reached(settings.flange(target), near, command, settings.posture, settings.turn)
 
 
 def check_joints(joints: Sequence[float], command: str) -> Six:
@@ -213,6 +215,13 @@ def check_joints(joints: Sequence[float], command: str) -> Six:
                                 f"- Command: '{command}'")
     a, b, c, d, e, f = joints
     return a, b, c, d, e, f
+
+
+def _reached(flange: Matrix, near: Six, command: str, posture: tuple[int, int, int] | None = None, turn: int | None = None) -> Six:
+    try:
+        return inverse_frame(flange, near, posture, turn)
+    except Unreachable as error:
+        raise refusal(1016, command) from error
 
 
 def _knots(start: Six, begin: Matrix, target: Matrix, settings: Settings, command: str, n: int) -> tuple[Six, ...]:

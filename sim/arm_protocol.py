@@ -17,6 +17,9 @@ from lab.core.errors import LabError
 LONGEST_COMMAND = 4096
 """More bytes than these without an end are answered with [3003]. (The manual gives no number.)"""
 
+_FREE_TEXT = frozenset({"logtrace"})
+"""Commands whose argument is a text, which may hold commas and parentheses."""
+
 _COMMAND = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*(?:\((.*)\))?", re.DOTALL)
 
 
@@ -66,6 +69,8 @@ class Command:
         if match is None:
             raise refusal(1002 if text.count("(") != text.count(")") else 1001, text)
         inside = (match[2] or "").strip()
+        if match[1].lower() in _FREE_TEXT:
+            return cls(match[1].lower(), (inside,), text)
         arguments = tuple(part.strip() for part in inside.split(",")) if inside else ()
         if "" in arguments or any(" " in a or "(" in a or ")" in a for a in arguments):
             raise refusal(1002, text)

@@ -76,15 +76,17 @@ class Robot:
     """
 
     def __init__(self, clock: Clock, world: ArmWorld, say: Callable[[int, str], None], changed: Callable[[], None]) -> None:
-        self._clock, self._world, self._say, self._changed = clock, world, say, changed
+        self._clock, self._say, self._changed = clock, say, changed
         self._joints: Six = _ZERO
+        self.gripper = Gripper(world)
         self.power_on()
 
     def power_on(self) -> None:
-        """As after the power has come back: nothing active, nothing queued; the brakes have kept the joints."""
+        """As after the power has come back: nothing active, nothing queued; joints and fingers are where they were."""
         self._now_s = self._clock.now()
         self.settings = Settings()
-        self.gripper = Gripper(self._world)
+        self.gripper.stop()
+        self.gripper.is_homed = False
         self.is_activated = self.is_homed = self.is_paused = False
         self.has_eob, self.has_eom = True, False
         self.checkpoint = 0

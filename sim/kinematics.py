@@ -90,6 +90,14 @@ def pose_of(frame: Matrix) -> Six:
     return x, y, z, degrees(atan2(-r[1, 2], r[2, 2])), beta, degrees(atan2(-r[0, 1], r[0, 0]))
 
 
+def inverted(frame: Matrix) -> Matrix:
+    """The inverse of a homogeneous frame, shape (4, 4)."""
+    back: Matrix = np.eye(4)
+    back[:3, :3] = frame[:3, :3].T
+    back[:3, 3] = -frame[:3, :3].T @ frame[:3, 3]
+    return back
+
+
 def forward(joints: Sequence[float]) -> Matrix:
     """The flange's frame in the base frame.
 
