@@ -91,6 +91,7 @@ class Controller(ABC):
         self._is_connected = False
         self._stopping = threading.Event()
         self._wake = threading.Event()
+        self._down_cause = "no attempt has succeeded yet"
         self._backoff = Backoff()
         self._report_due = 0.0
         self._thread: threading.Thread | None = None
@@ -175,8 +176,12 @@ class Controller(ABC):
         """
         try:
             self.channels[key].check(value, self._who(key))
-            if not self._is_connected and key != "RESET":
-                raise LinkDown(f"{self._who(key)}: not connected: {self._cache.get('LAST_ERROR', 'never connected')}")
+        except InstrumentError as error:
+            self.publish("LAST_ERROR", str(error))
+            raise
+        if not self._is_connected:
+            raise LinkDown(f"{self._who(key)}: {key}: not connected: {self._down_cause}")
+        try:
             self.commands[key](value)
         except LinkError as error:
             self.note(error)
@@ -244,6 +249,7 @@ class Controller(ABC):
         if self._is_connected or self._cache.get("LAST_ERROR") != str(error):
             log.warning("%s: not connected: %s", self.name, error)
         self._is_connected = False
+        self._down_cause = str(error)
         self.note(error)
         self.publish("CONNECTED", False)
         for key, channel in self.channels.items():

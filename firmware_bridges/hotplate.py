@@ -22,7 +22,7 @@ from firmware_bridges.controller import BridgeSettings, Controller
 from firmware_bridges.link import Framing, Link, serial_link
 from lab.core.channels import HOTPLATE, narrow
 from lab.core.config import Hotplate
-from lab.core.errors import CommandError, LinkDown, LinkGarbled, LinkTimeout
+from lab.core.errors import CommandError, LinkGarbled, LinkTimeout
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +186,6 @@ class HotplateController(Controller):
 
     def _reset(self) -> None:
         """Leave a watchdog error; everything is off afterwards."""
-        if not self.is_connected:
-            raise LinkDown(f"{self.name}: not connected: {self.value('LAST_ERROR')}")
         with self._switching:
             self._switch_off()
             self._link.send(namur.encode("RESET"))

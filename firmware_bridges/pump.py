@@ -345,8 +345,6 @@ class PumpController(Controller):
         raise CommandError(f"{self.who(pump)}: told to stop four times, it is still {STATES[reply.status]}")
 
     def _reset(self) -> None:
-        if not self.is_connected:
-            raise LinkDown(f"{self.name}: not connected: {self.value('LAST_ERROR')}")
         failures = []
         for pump in self.pumps.values():
             pump.alarm = ""

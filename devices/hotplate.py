@@ -1,0 +1,156 @@
+"""A hotplate-stirrer: heating to a temperature, and stirring."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ophyd import Component, Device, Kind
+
+from devices.instrument import BridgedDevice
+from devices.signals import COMMAND_S, Command, Reading
+from devices.statuses import OperationStatus, Steps, follow
+from lab.core.channels import HOTPLATE, by_name, narrow
+from lab.core.config import Hotplate as HotplateConfig
+from lab.core.errors import CommandError, InstrumentError
+
+
+class Stirrer(Device):
+    """The stirrer of a hotplate; ``set(0)`` switches it off. Done when the instrument keeps the speed, not when it has spun up.
+
+    Parameters
+    ----------
+    prefix, name, parent
+        As of every Ophyd device.
+    """
+
+    speed_setpoint = Component(Command, "STIR_SP", write_pv="STIR_RPM", kind=Kind.config)
+    rpm = Component(Reading, "STIR_RBV", kind=Kind.normal)
+    power = Component(Command, "STIR", kind=Kind.omitted)
+
+    def set(self, rpm: float) -> OperationStatus:
+        """Stir at so many rpm."""
+        status = OperationStatus(self, f"{self.name} = {rpm:g} rpm", 2 * COMMAND_S)
+        return follow(status, self._steps(rpm))
+
+    def _steps(self, rpm: float) -> Steps:
+        if rpm == 0:
+            yield self.power.set(False)
+        yield self.speed_setpoint.set(rpm)
+        if rpm > 0:
+            yield self.power.set(True)
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop stirring."""
+        self.power.set(False).wait()
+
+
+class Hotplate(BridgedDevice):
+    """Heats to a temperature in degC (the `Heater` of lab.core.capabilities).
+
+    Parameters
+    ----------
+    prefix : str
+        ``f"{lab.prefix}{name}:"``.
+    name : str
+    speed : float
+        Laboratory seconds per wall second.
+    config : lab.core.config.Hotplate, optional
+        For its limits.
+    tolerance_c : float
+        At temperature means within so many K.
+    deadline_s : float
+        Laboratory seconds that heating or cooling may take.
+    """
+
+    temperature = Component(Reading, "TEMPERATURE_RBV", kind=Kind.hinted)
+    probe = Component(Reading, "PROBE_RBV", kind=Kind.normal)
+    setpoint = Component(Command, "TEMPERATURE_SP", write_pv="TEMPERATURE", kind=Kind.config)
+    power = Component(Command, "HEAT_RBV", write_pv="HEAT", kind=Kind.normal)
+    stirrer = Component(Stirrer, "")
+
+    def __init__(self, prefix: str, *, name: str, speed: float = 1.0, config: HotplateConfig | None = None,
+                 tolerance_c: float = 1.0, deadline_s: float = 7200.0) -> None:
+        super().__init__(prefix, name=name)
+        self.speed, self.tolerance_c, self.deadline_s = speed, tolerance_c, deadline_s
+        self._ramp: _Ramp | None = None
+        rows = by_name(narrow(HOTPLATE, config.limits if config is not None else {}, f"instruments.{name}.limits"))
+        self.setpoint.channel, self.stirrer.speed_setpoint.channel = rows["TEMPERATURE"], rows["STIR_RPM"]
+
+    def set(self, temperature_c: float) -> OperationStatus:
+        """Heat (or cool) to a temperature and hold it; done when the plate is within `tolerance_c` of it.
+
+        The status fails with LimitError when the temperature is not allowed, with the bridge's cause when a reading is
+        missing on the way, with CommandError when the heater is switched off meanwhile, and at its deadline.
+        """
+        self._end_ramp("another temperature has been asked for")
+        wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
+        status = OperationStatus(self, f"{self.name}: {temperature_c:g} degC", wall_s)
+        return follow(status, self._steps(temperature_c, wall_s))
+
+    def off(self) -> OperationStatus:
+        """Heater off; done when the bridge has switched it."""
+        self._end_ramp("the heater has been switched off")
+        return self.power.set(False)
+
+    def stop(self, *, success: bool = False) -> None:
+        """Heater off: a ramp that nobody waits for must not go on."""
+        self.off().wait()
+
+    def make_safe(self) -> OperationStatus:
+        self._end_ramp("the hotplate has been made safe")
+        return super().make_safe()
+
+    def state_in_words(self) -> str:
+        heater = f"heating to {self.setpoint.get():g} degC" if self.power.get() else "heater off"
+        return f"{heater}, plate {self.temperature.get():g} degC, {self.stirrer.rpm.get():g} rpm"
+
+    def _steps(self, temperature_c: float, wall_s: float) -> Steps:
+        yield self.setpoint.set(temperature_c)
+        yield self.power.set(True)
+        self._ramp = _Ramp(self, temperature_c, wall_s)
+        yield self._ramp.status
+
+    def _end_ramp(self, why: str) -> None:
+        ramp, self._ramp = self._ramp, None
+        if ramp is not None:
+            ramp.fail(CommandError(f"{self.name}: {why}"))
+
+
+class _Ramp:
+    """Waits until the plate is at temperature.
+
+    Listens to value and alarm of the plate's temperature, and to HEAT_RBV, which drops when the bridge or a person
+    switches the heater off.
+    """
+
+    def __init__(self, plate: Hotplate, temperature_c: float, wall_s: float) -> None:
+        self.status = OperationStatus(plate, f"{plate.name}: plate at {temperature_c:g} degC", wall_s)
+        self._plate, self._target_c = plate, temperature_c
+        self._looking = threading.Lock()
+        self._subscriptions = [signal.subscribe(self._on_change, run=False) for signal in (plate.temperature, plate.power)]
+        self.status.add_callback(self._unsubscribe)
+        self._look()
+
+    def fail(self, error: InstrumentError) -> None:
+        self.status.fail(error)
+
+    def _on_change(self, **_: Any) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        with self._looking:
+            if self.status.done:
+                return
+            try:
+                if not self._plate.power.get():
+                    self.status.fail(CommandError(f"{self._plate.name}: the heater went off on the way to {self._target_c:g} degC: "
+                                                  f"{self._plate.cause()}"))
+                elif abs(self._plate.temperature.get() - self._target_c) <= self._plate.tolerance_c:
+                    self.status.succeed()
+            except InstrumentError as error:
+                self.status.fail(error)
+
+    def _unsubscribe(self, _: Any) -> None:
+        for cid, signal in zip(self._subscriptions, (self._plate.temperature, self._plate.power), strict=True):
+            signal.unsubscribe(cid)
