@@ -28,6 +28,7 @@ from sim.firmware import Firmware, NetworkFirmware, Outgoing
 from sim.switchboard import Switchboard
 
 _CHUNK = 4096
+_FOLDER = "lab-sim-"
 _UNREAD_LIMIT = 1 << 20
 """A network client that leaves so many bytes unread is dropped, as a controller with finite memory does it."""
 
@@ -130,6 +131,24 @@ class MemoryServer:
                 self.firmware.fail(fault.words)
 
 
+def _sweep() -> None:
+    """Take away the links of simulators that were killed: they may by now lead to somebody's terminal."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        process = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
+
+
 class PtyServer:
     """A serial firmware behind a pseudo-terminal, reached by a symbolic link that outlives an unplugging.
 
@@ -153,7 +172,8 @@ class PtyServer:
 
     def start(self) -> str:
         """Create the port; returns ``serial://LINK?baud=N``."""
-        self._folder = Path(tempfile.mkdtemp(prefix="lab-sim-"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         self._switchboard.call(self._plug_in)
         self._switchboard.call(partial(self._switchboard.add_step, self._step))
         return f"serial://{self._link}?baud={self._baud}"
