@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ophyd import Component, Device, Kind
@@ -93,6 +94,17 @@ class Hotplate(BridgedDevice):
         self._end_ramp("the heater has been switched off")
         return self.power.set(False)
 
+    def temperature_c(self) -> float:
+        """Plate temperature now, degC; raises InstrumentError with the cause when it cannot be read."""
+        return float(self.temperature.get())
+
+    def cool_below(self, temperature_c: float) -> OperationStatus:
+        """Heater off; done when the plate is below `temperature_c`."""
+        self._end_ramp("the plate is to cool down")
+        wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
+        status = OperationStatus(self, f"{self.name}: below {temperature_c:g} degC", wall_s)
+        return follow(status, self._cooling_steps(temperature_c, wall_s))
+
     def stop(self, *, success: bool = False) -> None:
         """Heater off: a ramp that nobody waits for must not go on."""
         self.off().wait()
@@ -108,7 +120,13 @@ class Hotplate(BridgedDevice):
     def _steps(self, temperature_c: float, wall_s: float) -> Steps:
         yield self.setpoint.set(temperature_c)
         yield self.power.set(True)
-        self._ramp = _Ramp(self, temperature_c, wall_s)
+        self._ramp = _Ramp(self, f"{temperature_c:g} degC", wall_s, lambda now_c: abs(now_c - temperature_c) <= self.tolerance_c,
+                           is_heated=True)
+        yield self._ramp.status
+
+    def _cooling_steps(self, temperature_c: float, wall_s: float) -> Steps:
+        yield self.power.set(False)
+        self._ramp = _Ramp(self, f"below {temperature_c:g} degC", wall_s, lambda now_c: now_c < temperature_c, is_heated=False)
         yield self._ramp.status
 
     def _end_ramp(self, why: str) -> None:
@@ -118,15 +136,15 @@ class Hotplate(BridgedDevice):
 
 
 class _Ramp:
-    """Waits until the plate is at temperature.
+    """Waits until the plate is where it shall be.
 
-    Listens to value and alarm of the plate's temperature, and to HEAT_RBV, which drops when the bridge or a person
-    switches the heater off.
+    Listens to value and alarm of the plate's temperature, and to HEAT_RBV: a plate that is to be heated does not get there
+    once the bridge or a person has switched the heater off.
     """
 
-    def __init__(self, plate: Hotplate, temperature_c: float, wall_s: float) -> None:
-        self.status = OperationStatus(plate, f"{plate.name}: plate at {temperature_c:g} degC", wall_s)
-        self._plate, self._target_c = plate, temperature_c
+    def __init__(self, plate: Hotplate, what: str, wall_s: float, is_there: Callable[[float], bool], *, is_heated: bool) -> None:
+        self.status = OperationStatus(plate, f"{plate.name}: plate at {what}", wall_s)
+        self._plate, self._what, self._is_there, self._is_heated = plate, what, is_there, is_heated
         self._looking = threading.Lock()
         self._subscriptions = [signal.subscribe(self._on_change, run=False) for signal in (plate.temperature, plate.power)]
         self.status.add_callback(self._unsubscribe)
@@ -143,10 +161,10 @@ class _Ramp:
             if self.status.done:
                 return
             try:
-                if not self._plate.power.get():
-                    self.status.fail(CommandError(f"{self._plate.name}: the heater went off on the way to {self._target_c:g} degC: "
+                if self._is_heated and not self._plate.power.get():
+                    self.status.fail(CommandError(f"{self._plate.name}: the heater went off on the way to {self._what}: "
                                                   f"{self._plate.cause()}"))
-                elif abs(self._plate.temperature.get() - self._target_c) <= self._plate.tolerance_c:
+                elif self._is_there(self._plate.temperature_c()):
                     self.status.succeed()
             except InstrumentError as error:
                 self.status.fail(error)
