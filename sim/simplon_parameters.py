@@ -1,18 +1,14 @@
-"""The parameters of the SIMPLON 1.8 API: names, types, access, limits, units, and the values of a simulated EIGER2.
+"""The parameters of the SIMPLON 1.8 API: names, types, access, limits, units, and how those of the detector hang together.
 
 After the SIMPLON API Reference, version 1.8, the tables of detector, stream, monitor, filewriter and system.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
 
 from lab.core.config import Geometry
-
-Scalar = float | int | str | bool
-ValueType = Literal["bool", "float", "int", "uint", "string", "string[]"]
+from sim.register import Parameter, Register, Scalar, Table, ValueType
 
 EV_ANGSTROM = 12398.419843
 """h c / e (CODATA 2018, exact): photon energy in eV times wavelength in angstrom."""
@@ -21,77 +17,6 @@ READOUT_S = 1e-7
 """Dead time between two frames: 100 ns (EIGER2 technical specification)."""
 
 
-class ApiError(Exception):
-    """A request that the API refuses; turned into a reply at once, so it never leaves the simulator.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status: 404 for what does not exist, 400 for what is not allowed.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        self.status, self.text = status, text
-        super().__init__(text)
-
-
-@dataclass
-class Parameter:
-    """One key of a config or status table, and its present value."""
-
-    value: Scalar | list[str]
-    value_type: ValueType
-    access: Literal["r", "rw"] = "rw"
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    allowed: tuple[str, ...] = ()
-
-    def describe(self) -> dict[str, object]:
-        """What GET answers."""
-        found: dict[str, object] = {"value": self.value, "value_type": self.value_type, "access_mode": self.access}
-        if self.unit:
-            found["unit"] = self.unit
-        if self.low is not None:
-            found["min"] = self.low
-        if self.high is not None:
-            found["max"] = self.high
-        if self.allowed:
-            found["allowed_values"] = list(self.allowed)
-        return found
-
-    def take(self, key: str, value: object) -> None:
-        """What PUT does.
-
-        Raises
-        ------
-        ApiError
-            400 for a parameter that is read only, a value of a wrong type, or one that is out of range.
-        """
-        if self.access == "r":
-            raise ApiError(400, f"Parameter {key} is read only")
-        checked = self._typed(key, value)
-        if isinstance(checked, str):
-            if self.allowed and checked not in self.allowed:
-                raise ApiError(400, f"Value {checked!r} of {key} is not one of {', '.join(self.allowed)}")
-        elif (self.low is not None and checked < self.low) or (self.high is not None and checked > self.high):
-            raise ApiError(400, f"Value {checked} of {key} is out of range, min {self.low}, max {self.high}")
-        self.value = checked
-
-    def _typed(self, key: str, value: object) -> Scalar:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if self.value_type == "bool" and isinstance(value, bool):
-            return value
-        if self.value_type == "string" and isinstance(value, str):
-            return value
-        if self.value_type == "float" and is_number:
-            return float(value)  # type: ignore[arg-type]
-        if self.value_type in ("int", "uint") and is_number and float(value).is_integer():  # type: ignore[arg-type]
-            return int(value)  # type: ignore[call-overload, no-any-return]
-        raise ApiError(400, f"Value {value!r} of {key} is no {self.value_type}")
-
-
-Table = dict[str, Parameter]
 
 
 def _fixed(value: Scalar | list[str], value_type: ValueType, unit: str = "") -> Parameter:
@@ -209,3 +134,49 @@ def filewriter_config() -> Table:
 def filewriter_status() -> Table:
     """``filewriter/status``."""
     return {"buffer_free": _fixed(0, "uint"), "error": _fixed([], "string[]"), "files": _fixed([], "string[]"), "state": _fixed("disabled", "string")}
+
+
+def power_on(geometry: Geometry) -> Register:
+    """All tables after power on."""
+    return Register({
+        "detector/config": detector_config(geometry), "detector/status": detector_status(),
+        "stream/config": stream_config(), "stream/status": stream_status(),
+        "monitor/config": monitor_config(), "monitor/status": monitor_status(),
+        "filewriter/config": filewriter_config(), "filewriter/status": filewriter_status(),
+        "system/config": {}, "system/status": {},
+    })
+
+
+def settle(register: Register, key: str, before: dict[str, Scalar | list[str]], bit_depth: Callable[[float], int]) -> list[str]:
+    """Bring in line what depends on the detector's parameter `key`, which has just been set.
+
+    Parameters
+    ----------
+    before : dict
+        ``detector/config`` before it was set.
+    bit_depth : callable
+        Bits of a pixel for a count time in s.
+
+    Returns
+    -------
+    list of str
+        Keys of all parameters that have changed, `key` among them in any case: the answer to a PUT.
+    """
+    config = "detector/config"
+
+    def get(name: str) -> float:
+        return register.number(config, name)
+
+    if key == "count_time":
+        register.put(config, "frame_time", max(get("frame_time"), get("count_time") + READOUT_S))
+    elif key == "frame_time":
+        register.put(config, "count_time", min(get("count_time"), get("frame_time") - READOUT_S))
+    elif key == "wavelength":
+        register.put(config, "photon_energy", EV_ANGSTROM / get("wavelength"))
+    elif key == "photon_energy":
+        register.put(config, "wavelength", EV_ANGSTROM / get("photon_energy"))
+    if key in ("wavelength", "photon_energy"):
+        register.put(config, "threshold_energy", get("photon_energy") / 2.0)
+    register.put(config, "frame_count_time", get("count_time"))
+    register.put(config, "bit_depth_image", bit_depth(get("count_time")))
+    return sorted({key} | {name for name, value in register.values(config).items() if value != before[name]})

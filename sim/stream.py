@@ -155,3 +155,52 @@ def end(series: int) -> Message:
 
 def _json(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+class Outbox:
+    """Messages about to leave, and what may befall them: faults of the data path, each once.
+
+    `MISFORTUNES` lists them.
+    """
+
+    MISFORTUNES = ("lose frame", "corrupt frame", "truncate frame", "lose series end")
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._due: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._messages)
+
+    def put(self, message: Message) -> None:
+        self._messages.append(message)
+
+    def expect(self, misfortune: str) -> None:
+        """Let one of `MISFORTUNES` befall the next message of its kind."""
+        self._due.append(misfortune)
+
+    def clear(self) -> None:
+        self._messages.clear()
+
+    def take(self) -> list[Message]:
+        """All that leave now."""
+        messages, self._messages = self._messages, []
+        return [left for message in messages if (left := self._befall(message))]
+
+    def _befall(self, message: Message) -> Message:
+        kind = _kind(message)
+        words = next((words for words in self._due if kind and words.endswith(kind)), "")
+        if not words:
+            return message
+        self._due.remove(words)
+        if words.startswith("lose"):
+            return []
+        blob, middle = message[2], len(message[2]) // 2
+        if words.startswith("truncate"):
+            return [*message[:2], blob[:middle], *message[3:]]
+        return [*message[:2], blob[:middle] + bytes(255 - b for b in blob[middle : middle + 64]) + blob[middle + 64 :], *message[3:]]
+
+
+def _kind(message: Message) -> str:
+    kinds = {"dimage-1.0": "frame", "dseries_end-1.0": "series end"}
+    return kinds.get(str(json.loads(message[0]).get("htype")), "")

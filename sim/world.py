@@ -22,6 +22,7 @@ from lab.core.clock import Clock
 from lab.core.config import ArmPlace, DetectorConfig, Geometry, LabConfig, PhysicalWorld, PumpBank, places_of
 from lab.core.errors import ConfigError
 from lab.core.sample import GRIPPER
+from sim.counting import CountingNoise
 from sim.film import Film
 from sim.thermal import AMBIENT_C, SAMPLE_AIR_LAG_S, SAMPLE_LAG_S, STEADY_C, STEP_S, Plate, relax
 
@@ -33,6 +34,9 @@ GRIP_MM = 2.0
 
 CALIBRATION_ERROR = 0.01
 """Standard deviation of a pump's constant relative error."""
+
+WORTH_A_TABLE = 16
+"""From so many frames on, a table of the counting noise is faster."""
 
 DOSE_JITTER = 0.002
 """Standard deviation of the relative error that changes from one dose to the next."""
@@ -89,7 +93,7 @@ class World:
         self._lifted_from = ""
         self.geometry = _geometry(lab)
         self._response = _response(lab, self.geometry)
-        self._n_empty_frames = 0
+        self._nobody = Film("", AMBIENT_C)
         self._seen: tuple[str, int] | None = None
         self._seen_rate = self._response.rate(None)
 
@@ -179,7 +183,7 @@ class World:
     # ---------------------------------------------------------------------------------------------- detector
 
     def expose(self, count_time_s: float, n: int) -> Iterator[np.ndarray]:
-        """Take `n` frames of what stands at the detector when each of them begins.
+        """Take `n` frames of what stands at the detector when each of them begins, as it was when the first began.
 
         Parameters
         ----------
@@ -194,19 +198,24 @@ class World:
         """
         bits = self.bit_depth(count_time_s)
         dtype = np.uint16 if bits == 16 else np.uint32
-        for _ in range(n):
+        seen: Film | None = self._nobody
+        mean, noise = np.empty(0), None
+        for left in range(n, 0, -1):
             with self._lock:
                 self._advance()
                 film = self._standing.get(self._stage)
-                rate = self._rate(film)
-                if film is None:
-                    self._n_empty_frames += 1
-                    chance = _chance(self._seed, "empty", self._n_empty_frames)
-                else:
-                    film.n_frames += 1
-                    chance = _chance(self._seed, "frame", film.name, film.n_frames)
-            counts = chance.poisson(rate * count_time_s)
+                chance = self._frame_chance(film)
+                if film is not seen:
+                    seen, mean = film, self._rate(film) * count_time_s
+                    noise = CountingNoise(mean) if left >= WORTH_A_TABLE else None
+            counts = chance.poisson(mean) if noise is None else noise.draw(chance)
             yield np.minimum(counts, 2**bits - 1).astype(dtype)
+
+    def _frame_chance(self, film: Film | None) -> np.random.Generator:
+        """The chance of the next frame of a film, or of the empty stage."""
+        target = self._nobody if film is None else film
+        target.n_frames += 1
+        return _chance(self._seed, "frame", target.name, target.n_frames)
 
     @staticmethod
     def bit_depth(count_time_s: float) -> int:
