@@ -25,12 +25,12 @@ from lab.core.clock import Clock
 from sim import arm_reports as reports
 from sim.arm_commands import QUEUED, checked
 from sim.arm_gripper import ArmWorld
+from sim.arm_monitoring import Monitoring
 from sim.arm_protocol import TEXTS, Command, Lines, Refusal, encode, listed, refusal
 from sim.arm_robot import Robot, SafetyStop
 from sim.firmware import Outgoing
 
 BANNER = f"Connected to Meca500 R3 {reports.FIRMWARE}"
-DEFAULT_INTERVAL_S = 1.0 / 60.0
 
 _IN_ANY_STATE = frozenset({"activaterobot", "deactivaterobot", "reseterror", "resetpstop", "resetpstop2"})
 _SETTINGS = frozenset({"seteob", "seteom", "setctrlportmonitoring", "setmonitoringinterval", "setrealtimemonitoring",
@@ -66,23 +66,18 @@ class Meca500:
     failures = (*_ERRORS, *_STOPS, "e_stop_reset")
 
     def __init__(self, physics: Clock, wall: Clock, world: ArmWorld) -> None:
-        self._wall = wall
         self._control: int | None = None
         self._monitors: list[int] = []
         self._out: dict[int, bytearray] = {}
-        self._told: dict[int, str] = {}
         self._robot = Robot(physics, world, self._say, self._tell_changes)
-        self._switch_on()
+        self._monitoring = Monitoring(self._robot, wall)
+        self._forget_client()
 
-    def _switch_on(self) -> None:
-        self._powered_s = self._wall.now()
+    def _forget_client(self) -> None:
+        self._control = None
         self._lines = Lines()
         self._held: deque[Command] = deque()
         self._is_copied = False
-        self._interval_s = DEFAULT_INTERVAL_S
-        self._next_cycle_s = self._powered_s + self._interval_s
-        self._real_time: tuple[int, ...] = ()
-        self._told = self._events()
 
     # ------------------------------------------------------------------------------------------ NetworkFirmware
 
@@ -99,7 +94,7 @@ class Meca500:
             self._control = connection
         else:
             self._monitors.append(connection)
-            self._tell_all(connection)
+            self._put(connection, self._monitoring.everything())
         return self._flush()
 
     def feed(self, connection: int, data: bytes) -> Sequence[Outgoing]:
@@ -118,12 +113,7 @@ class Meca500:
         """Move on, and monitor when an interval is over."""
         self._robot.advance()
         self._work_off()
-        now_s = self._wall.now()
-        if now_s >= self._next_cycle_s:
-            self._next_cycle_s += self._interval_s
-            if self._next_cycle_s <= now_s:  # late: skip cycles rather than send a burst of them
-                self._next_cycle_s = now_s + self._interval_s
-            self._cycle()
+        self._tell(self._monitoring.cycle())
         return self._flush()
 
     def closed(self, connection: int) -> None:
@@ -132,20 +122,17 @@ class Meca500:
             self._monitors.remove(connection)
         if connection == self._control:
             self._robot.advance()
-            self._control = None
-            self._lines = Lines()
-            self._held.clear()
-            self._is_copied = False
+            self._forget_client()
             if self._robot.n_pending > 0:
                 self._robot.stop(SafetyStop.CONNECTION_DROPPED)
 
     def power_cycle(self) -> None:
         """All volatile state is lost; joints and fingers stay where they are."""
-        self._control = None
+        self._forget_client()
         self._monitors.clear()
         self._out.clear()
         self._robot.power_on()
-        self._switch_on()
+        self._monitoring.power_on()
 
     def fail(self, words: str) -> None:
         """Go into the error that `words` name (one of `failures`)."""
@@ -187,7 +174,7 @@ class Meca500:
     def _obey(self, command: Command) -> None:
         robot, name = self._robot, command.name
         if reports.is_request(name):
-            self._say(*reports.answer(command, robot, self._stamp_us()))
+            self._say(*reports.answer(command, robot, self._monitoring.stamp_us))
         elif name in _SETTINGS:
             self._adjust(command)
         elif name in _IN_ANY_STATE:
@@ -250,20 +237,19 @@ class Meca500:
                 self._is_copied = bool(command.whole(0, 1))
                 self._say(2096, listed((self._is_copied,)))
                 if self._is_copied and self._control is not None:
-                    self._tell_all(self._control)
+                    self._put(self._control, self._monitoring.everything())
             case "setmonitoringinterval":
                 (interval_s,) = command.numbers(1)
                 if not 0.001 <= interval_s <= 1.0:
                     raise refusal(1003, command.text)
-                self._interval_s = interval_s
-                self._next_cycle_s = self._wall.now() + interval_s
+                self._monitoring.set_interval(interval_s)
             case "getmonitoringinterval":
-                self._say(2116, listed((self._interval_s,)))
+                self._say(2116, listed((self._monitoring.interval_s,)))
             case "setrealtimemonitoring":
-                self._real_time = reports.real_time_codes(command)
-                self._say(2117, listed(self._real_time))
+                self._monitoring.real_time = reports.real_time_codes(command)
+                self._say(2117, listed(self._monitoring.real_time))
             case "getrealtimemonitoring":
-                self._say(2117, listed(self._real_time))
+                self._say(2117, listed(self._monitoring.real_time))
             case "synccmdqueue":
                 self._say(2097, str(command.whole(0, 2**32 - 1)))
             case "setrtc":  # nothing depends on the robot's date
@@ -281,49 +267,22 @@ class Meca500:
             for connection in self._monitors:
                 self._to(connection, code, text)
 
-    def _listeners(self) -> list[int]:
-        """Who is sent what the monitoring port tells."""
-        copied = [self._control] if self._is_copied and self._control is not None else []
-        return self._monitors + copied
-
-    def _events(self) -> dict[int, str]:
-        """What is told when it changes."""
-        robot = self._robot
-        return {reports.STATUS: reports.status(robot), reports.GRIPPER_STATUS: reports.gripper_status(robot),
-                reports.TOOL_STATUS: reports.tool_status(robot), reports.GRIPPER_STATE: reports.gripper_state(robot)}
-
     def _tell_changes(self) -> None:
-        events = self._events()
-        for code, text in events.items():
-            if self._told.get(code) != text:
-                for connection in self._listeners():
-                    self._to(connection, code, self._stamped(code, text))
-        self._told = events
+        self._tell(self._monitoring.changes())
 
-    def _tell_all(self, connection: int) -> None:
-        for code, text in self._events().items():
-            self._to(connection, code, self._stamped(code, text))
-
-    def _stamped(self, code: int, text: str) -> str:
-        return f"{self._stamp_us()},{text}" if code in (reports.TOOL_STATUS, reports.GRIPPER_STATE) else text
-
-    def _cycle(self) -> None:
-        """One cycle of the monitoring port."""
-        listeners = self._listeners()
-        if not listeners:
+    def _tell(self, data: bytes) -> None:
+        """To all who monitor, and to the client in control when it asked for a copy."""
+        if not data:
             return
-        stamp_us = self._stamp_us()
-        told = [encode(2026, listed(self._robot.joints)), encode(2027, listed(self._robot.pose))]
-        told += [encode(code, reports.real_time(code, self._robot, stamp_us)) for code in self._real_time]
-        told.append(encode(2230, str(stamp_us)))
-        for connection in listeners:
-            self._out.setdefault(connection, bytearray()).extend(b"".join(told))
-
-    def _stamp_us(self) -> int:
-        return int((self._wall.now() - self._powered_s) * 1e6)
+        copied = [self._control] if self._is_copied and self._control is not None else []
+        for connection in self._monitors + copied:
+            self._put(connection, data)
 
     def _to(self, connection: int, code: int, text: str) -> None:
-        self._out.setdefault(connection, bytearray()).extend(encode(code, text))
+        self._put(connection, encode(code, text))
+
+    def _put(self, connection: int, data: bytes) -> None:
+        self._out.setdefault(connection, bytearray()).extend(data)
 
     def _flush(self) -> Sequence[Outgoing]:
         outgoing = [Outgoing(connection, bytes(data)) for connection, data in self._out.items()]

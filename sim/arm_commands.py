@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sim.arm_gripper import STROKE_MM
 from sim.arm_protocol import Command, refusal
-from sim.arm_robot import Step
+from sim.arm_steps import Step
 
 MAX_CHECKPOINT = 8191
 """The manual gives 8000 to users; those above are taken too, for the vendor's own driver counts with them."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from sim.arm_gripper import TOOL_TYPE
 from sim.arm_protocol import Command, listed, refusal
 from sim.arm_robot import Robot
+from sim.arm_steps import posture_at
 from sim.kinematics import JOINT_LIMITS_DEG, pose_of, turn_of
 
 FIRMWARE = "v9.1.147"
@@ -49,12 +50,12 @@ REAL_TIME: dict[int, tuple[str, Callable[[Robot], Values]]] = {
     2200: ("TargetJointPos", lambda robot: robot.joints),
     2201: ("TargetCartPos", lambda robot: robot.pose),
     2202: ("TargetJointVel", lambda robot: robot.joint_velocities),
-    2208: ("TargetConf", lambda robot: robot.posture),
+    2208: ("TargetConf", lambda robot: posture_at(robot.joints)),
     2209: ("TargetConfTurn", lambda robot: (turn_of(robot.joints),)),
     2210: ("JointPos", lambda robot: robot.joints),
     2211: ("CartPos", lambda robot: robot.pose),
     2212: ("JointVel", lambda robot: robot.joint_velocities),
-    2218: ("Conf", lambda robot: robot.posture),
+    2218: ("Conf", lambda robot: posture_at(robot.joints)),
     2219: ("ConfTurn", lambda robot: (turn_of(robot.joints),)),
     2227: ("Checkpoint", lambda robot: (robot.checkpoint,)),
     2228: ("Wrf", lambda robot: pose_of(robot.settings.wrf)),
@@ -82,7 +83,7 @@ _REQUESTS: dict[str, tuple[int, Callable[[Robot], str]]] = {
     "getwrf": (2013, lambda robot: listed(pose_of(robot.settings.wrf))),
     "gettrf": (2014, lambda robot: listed(pose_of(robot.settings.trf))),
     "getautoconf": (2028, lambda robot: listed((robot.settings.posture is None,))),
-    "getconf": (2029, lambda robot: listed(robot.settings.posture if robot.settings.posture is not None else robot.posture)),
+    "getconf": (2029, lambda robot: listed(robot.settings.posture if robot.settings.posture is not None else posture_at(robot.joints))),
     "getautoconfturn": (2031, lambda robot: listed((robot.settings.turn is None,))),
     "getconfturn": (2036, lambda robot: listed((turn_of(robot.joints) if robot.settings.turn is None else robot.settings.turn,))),
     "getcmdpendingcount": (2080, lambda robot: str(robot.n_pending)),

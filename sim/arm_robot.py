@@ -14,20 +14,16 @@ from math import inf
 
 from lab.core.clock import Clock
 from sim.arm_gripper import STROKE_MM, ArmWorld, Gripper
-from sim.arm_motion import Hold, JointMove, Line, Motion, Settings, check_joints, joints_for
+from sim.arm_motion import Motion, Settings
 from sim.arm_protocol import TEXTS, Refusal
-from sim.kinematics import Matrix, Six, forward, frame_of, pose_of, posture, turn_of
+from sim.arm_steps import Step, motion_of, set_value
+from sim.kinematics import Six, forward, pose_of
 
 ACTIVATION_S = 2.0
 HOMING_S = 4.0
 """About as long as the robot takes, laboratory seconds."""
 QUEUE_LENGTH = 13_000
 """Commands that the motion queue holds; further ones are answered with [1000]."""
-
-_SETTINGS = {"setjointvel": "joint_vel", "setjointacc": "joint_acc", "setcartlinvel": "cart_lin_vel",
-             "setcartangvel": "cart_ang_vel", "setcartacc": "cart_acc", "setblending": "blending",
-             "setgripperforce": "gripper_force", "setgrippervel": "gripper_vel"}
-"""Commands that set one number, and the field of `Settings` it is."""
 
 _ZERO: Six = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -38,15 +34,6 @@ class SafetyStop(Enum):
     P_STOP_2 = 3032
     E_STOP = 3070
     CONNECTION_DROPPED = 3086
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the motion queue, its arguments checked."""
-
-    name: str
-    values: tuple[float, ...]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -132,12 +119,6 @@ class Robot:
     def pose(self) -> Six:
         """Tool in the world frame."""
         return pose_of(self.settings.tool(self._joints))
-
-    @property
-    def posture(self) -> tuple[int, int, int]:
-        """Shoulder, elbow, wrist: each 1 or -1 (1 at a singularity)."""
-        shoulder, elbow, wrist = (sign if sign != 0 else 1 for sign in posture(self._joints))
-        return shoulder, elbow, wrist
 
     @property
     def joint_velocities(self) -> tuple[float, ...]:
@@ -306,18 +287,6 @@ class Robot:
     def _begin(self, step: Step) -> Motion | None:
         """The motion that a command asks for; None when it is done at once."""
         match step.name:
-            case "movejoints":
-                return JointMove.plan(self._joints, check_joints(step.values, step.text), self.settings)
-            case "movejointsrel":
-                target = [a + b for a, b in zip(self._joints, step.values, strict=True)]
-                return JointMove.plan(self._joints, check_joints(target, step.text), self.settings)
-            case "movepose":
-                goal = joints_for(frame_of(step.values), self._joints, self.settings, step.text)
-                return JointMove.plan(self._joints, goal, self.settings)
-            case "movelin" | "movelinreltrf" | "movelinrelwrf":
-                return Line.plan(self._joints, self._line_target(step), self.settings, step.text)
-            case "delay":
-                return Hold(self._joints, step.values[0])
             case "setcheckpoint":
                 self.checkpoint = int(step.values[0])
                 self._say(3030, str(self.checkpoint))
@@ -327,39 +296,11 @@ class Robot:
                 self._move_gripper(0.0)
             case "movegripper":
                 self._move_gripper(step.values[0])
+            case name if name.startswith("set"):
+                set_value(step, self._joints, self.settings)
             case _:
-                self._set(step)
+                return motion_of(step, self._joints, self.settings)
         return None
-
-    def _line_target(self, step: Step) -> Matrix:
-        if step.name == "movelin":
-            return frame_of(step.values)
-        here, way = self.settings.tool(self._joints), frame_of(step.values)
-        if step.name == "movelinreltrf":
-            return here @ way
-        target = here.copy()
-        target[:3, 3] += way[:3, 3]
-        target[:3, :3] = way[:3, :3] @ here[:3, :3]
-        return target
-
-    def _set(self, step: Step) -> None:
-        """Settings are queued like motions, so that they hold for what follows them."""
-        settings, values = self.settings, step.values
-        match step.name:
-            case "settrf":
-                settings.trf = frame_of(values)
-            case "setwrf":
-                settings.wrf = frame_of(values)
-            case "setconf":
-                settings.posture = (int(values[0]), int(values[1]), int(values[2]))
-            case "setautoconf":
-                settings.posture = None if values[0] else self.posture
-            case "setconfturn":
-                settings.turn = int(values[0])
-            case "setautoconfturn":
-                settings.turn = None if values[0] else turn_of(self._joints)
-            case name:
-                setattr(settings, _SETTINGS[name], values[0])
 
     def _move_gripper(self, target_mm: float) -> None:
         self.gripper.move(target_mm, self.settings.gripper_vel, self._flange())

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.core.clock import ManualClock
-from sim.arm import DEFAULT_INTERVAL_S, Meca500
+from sim.arm import Meca500
 from sim.arm_gripper import STROKE_MM
+from sim.arm_monitoring import DEFAULT_INTERVAL_S
 from sim.arm_protocol import LONGEST_COMMAND
 from sim.arm_robot import ACTIVATION_S, HOMING_S, QUEUE_LENGTH
 from sim.kinematics import Six
@@ -398,12 +399,21 @@ def test_a_move_that_cannot_be_made_is_an_error(bench: Bench, command: str, answ
     assert bench.ask("GetStatusRobot") == ["[2007][1,1,0,1,1,1,1]"]
 
 
-def test_a_line_through_unreachable_space_is_refused_before_it_begins(bench: Bench) -> None:
-    bench.send("MovePose(110,-160,300,0,90,0)\0")
+@pytest.mark.parametrize(("joints", "target", "answer"), [
+    ("-28,-23,-45,-52,-36,35", "-177,74,330,-26,10,-37", "[1012][Linear move not possible due to a singularity along the path"),
+    ("29,10,18,-54,60,-18", "41,-96,147,143,31,116", "[1016][The requested linear move is not possible due to a pose out of reach"),
+    ("37,20,40,35,-7,-2", "278,-5,127,-160,30,172", "[1010][Linear move is blocked because a joint would rotate by more than"),
+])
+def test_a_line_that_cannot_be_followed_is_refused_before_it_begins(bench: Bench, joints: str, target: str, answer: str) -> None:
+    bench.send(f"MoveJoints({joints})\0")
     bench.pass_time(20)
     bench.read()
-    (said,) = bench.ask("MoveLin(-110,160,300,0,90,0)")
-    assert said.startswith(("[1016]", "[1012]"))
+    start = bench.joints()
+    (said,) = bench.ask(f"MoveLin({target})")
+    assert said.startswith(answer)
+    assert said.endswith(f" - Command: 'MoveLin({target})']")
+    bench.pass_time(20)
+    assert bench.joints() == start
 
 
 def test_an_error_forgets_the_queue_and_refuses_motion_until_it_is_reset(bench: Bench) -> None:
