@@ -1,0 +1,129 @@
+"""What several test files share. Everything is on loopback, on ports the system assigns, and gone at the end.
+
+Channel Access fixes its list of servers when `epics` is first imported, once per process. So ports for bridges are drawn
+here, before any test imports anything, and `bridges` hands them out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.services import bridge_environment, client_environment, free_ports
+
+_PORTS = free_ports(24)
+os.environ.update(client_environment(_PORTS))
+# A private port for the CA repeater: nobody else's is used, and none is left behind.
+os.environ["EPICS_CA_REPEATER_PORT"] = str(free_ports(1)[0])
+
+
+class Process:
+    """A child process of the laboratory: one JSON line in, one out (docs/architecture.md)."""
+
+    def __init__(self, module: str, config: dict[str, Any], log: Path, environment: dict[str, str] | None = None) -> None:
+        self._arguments = (module, config, log, environment)
+        self.start()
+
+    def start(self) -> None:
+        module, config, log, environment = self._arguments
+        with log.open("ab") as errors:
+            self.popen = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                          env={**os.environ, **(environment or {})}, text=True)
+        self.ready = self.ask(config)
+        assert self.ready["ready"] is True, self.ready
+
+    def ask(self, message: dict[str, Any], deadline_s: float = 20.0) -> dict[str, Any]:
+        assert self.popen.stdin is not None and self.popen.stdout is not None
+        self.popen.stdin.write(json.dumps(message) + "\n")
+        self.popen.stdin.flush()
+        assert select.select([self.popen.stdout], [], [], deadline_s)[0], f"no answer to {message}"
+        answer: dict[str, Any] = json.loads(self.popen.stdout.readline())
+        return answer
+
+    def stop(self) -> int:
+        """Close its input, and wait for its end."""
+        assert self.popen.stdin is not None and self.popen.stdout is not None
+        if not self.popen.stdin.closed:
+            self.popen.stdin.close()
+        try:
+            return self.popen.wait(15)
+        finally:
+            self.popen.stdout.close()
+            if self.popen.returncode is None:
+                self.popen.kill()
+                self.popen.wait(5)
+
+
+class Bench:
+    """A simulated laboratory with some of its bridges, for tests of bridges and devices.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.bridges: dict[str, Process] = {}
+        self._ports: dict[str, int] = {}
+
+    def simulate(self, instruments: dict[str, Any], speed: float, **more: Any) -> Process:
+        """Start the simulator of these instruments (a part of lab.yaml)."""
+        lab = {"name": "test", "speed": speed, "instruments": instruments, **more}
+        self.lab, self.sim = lab, Process("sim", {"lab": lab, "faults": []}, self._folder / "sim.log")
+        return self.sim
+
+    def bridge(self, name: str, prefix: str, endpoint: str | None = None) -> Process:
+        """Start the bridge of an instrument; again after it was killed, on the same port."""
+        if name not in self._ports:
+            self._ports[name] = _PORTS.pop()
+        settings = {"name": name, "prefix": prefix, "speed": self.lab["speed"], "config": self.lab["instruments"][name],
+                    "endpoint": endpoint or self.sim.ready["endpoints"][name]}
+        self.bridges[name] = Process("firmware_bridges", settings, self._folder / f"{name}.log", bridge_environment(self._ports[name]))
+        return self.bridges[name]
+
+    def fault(self, instrument: str, kind: str, **more: Any) -> None:
+        """Inject a fault into the simulator, from now on."""
+        answer = self.sim.ask({"do": "fault", "instrument": instrument, "kind": kind, **more})
+        assert answer.get("ok"), answer
+
+    def clear(self) -> None:
+        """End all faults."""
+        assert self.sim.ask({"do": "clear"}).get("ok")
+
+    def stop(self) -> None:
+        for bridge in self.bridges.values():
+            bridge.stop()
+        if hasattr(self, "sim"):
+            self.sim.stop()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A simulated laboratory of one test module: ``bench.simulate(...)``, ``bench.bridge(...)``."""
+    made = Bench(tmp_path_factory.mktemp("bench"))
+    yield made
+    made.stop()
+
+
+def until(condition: Any, deadline_s: float = 10.0) -> None:
+    """Wait for a condition, with a deadline."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "the condition was not met in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture(name="until", scope="session")
+def _until() -> Any:
+    """``until(condition, deadline_s)``: wait for a condition, with a deadline."""
+    return until
