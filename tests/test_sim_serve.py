@@ -340,7 +340,7 @@ class Robot:
     def opened(self, port: str, connection: int) -> Sequence[Outgoing]:
         if port == "monitor":
             self.watchers.append(connection)
-            return []
+            return [Outgoing(connection, b"mon\0")]
         if self.controller is not None:
             return [Outgoing(connection, b"[3001]\0", is_last=True)]
         self.controller = connection
@@ -394,6 +394,7 @@ def test_control_and_monitoring_are_ports_of_one_firmware(tcp: tuple[TcpServer, 
     _, control, monitor = tcp
     with connect(control) as client, connect(monitor) as watcher, connect(monitor) as another:
         assert receive(client, 7) == b"[3000]\0"
+        assert receive(watcher, 4) == receive(another, 4) == b"mon\0"
         client.sendall(b"hi")
         assert receive(client, 5) == b"ok:hi"
         assert receive(watcher, 6) == receive(another, 6) == b"saw:hi"
@@ -415,6 +416,7 @@ def test_faults_of_replies_happen_on_the_control_port_only(tcp: tuple[TcpServer,
     server.inject(fault("drop"))
     with connect(control) as client, connect(monitor) as watcher:
         assert receive(client, 7) == b"[3000]\0"
+        assert receive(watcher, 4) == b"mon\0"
         watcher.sendall(b"m")
         assert receive(watcher, 9) == b"ok:msaw:m"
         client.sendall(b"a")
@@ -428,6 +430,7 @@ def test_an_unplugged_network_closes_connections_and_refuses_new_ones_until_it_i
     server, control, monitor = tcp
     with connect(control) as client, connect(monitor) as watcher:
         assert receive(client, 7) == b"[3000]\0"
+        assert receive(watcher, 4) == b"mon\0"
         client.sendall(b"x")
         assert receive(client, 4) + receive(watcher, 5) == b"ok:xsaw:x"
         server.inject(fault("unplug"))
@@ -465,8 +468,9 @@ def test_a_hung_network_instrument_keeps_its_connections_and_is_silent(tcp: tupl
 
 def test_a_client_that_reads_nothing_is_dropped_at_last(tcp: tuple[TcpServer, int, int], robot: Robot) -> None:
     _, control, monitor = tcp
-    with connect(control) as client, connect(monitor):
+    with connect(control) as client, connect(monitor) as deaf:
         assert receive(client, 7) == b"[3000]\0"
+        assert receive(deaf, 4) == b"mon\0"
         while not robot.happened:
             client.sendall(b"x" * 4096)
             receive(client, len(b"ok:") + 4096)
