@@ -13,7 +13,7 @@ from devices.signals import COMMAND_S, Command, Reading
 from devices.statuses import OperationStatus, Steps, follow
 from lab.core.channels import HOTPLATE, by_name, narrow
 from lab.core.config import Hotplate as HotplateConfig
-from lab.core.errors import CommandError, InstrumentError
+from lab.core.errors import CommandError, InstrumentError, LinkDown
 
 
 class Stirrer(Device):
@@ -146,7 +146,10 @@ class _Ramp:
         self.status = OperationStatus(plate, f"{plate.name}: plate at {what}", wall_s)
         self._plate, self._what, self._is_there, self._is_heated = plate, what, is_there, is_heated
         self._looking = threading.Lock()
-        self._subscriptions = [signal.subscribe(self._on_change, run=False) for signal in (plate.temperature, plate.power)]
+        self._subscriptions = [
+            (signal, signal.subscribe(listener, event_type=event, run=False))
+            for signal in (plate.temperature, plate.power)
+            for listener, event in ((self._on_change, signal.SUB_VALUE), (self._on_connection, signal.SUB_META))]
         self.status.add_callback(self._unsubscribe)
         self._look()
 
@@ -155,6 +158,11 @@ class _Ramp:
 
     def _on_change(self, **_: Any) -> None:
         self._look()
+
+    def _on_connection(self, *, connected: bool = True, **_: Any) -> None:
+        # No value comes from a bridge that is gone.
+        if not connected:
+            self.status.fail(LinkDown(f"{self._plate.name}: the bridge is gone; whether the plate still heats is not known"))
 
     def _look(self) -> None:
         with self._looking:
@@ -170,5 +178,5 @@ class _Ramp:
                 self.status.fail(error)
 
     def _unsubscribe(self, _: Any) -> None:
-        for cid, signal in zip(self._subscriptions, (self._plate.temperature, self._plate.power), strict=True):
+        for signal, cid in self._subscriptions:
             signal.unsubscribe(cid)

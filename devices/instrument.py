@@ -33,13 +33,14 @@ class BridgedDevice(Device):
 
     def health(self) -> Health:
         """Whether it is there and how it is; never raises for an absent instrument, but says so."""
+        identity = ""
         try:
-            is_connected = bool(self.answers.get(use_monitor=False))
-            if not is_connected:
-                return Health(False, self.identity.get(), "not connected", self.cause(), float("nan"))
-            return Health(True, self.identity.get(), self.state_in_words(), self.fault(), float(self.round_trip_ms.get()))
+            identity = str(self.identity.get())
+            if not self.answers.get(use_monitor=False):
+                return Health(False, identity, "not connected", self.cause(), float("nan"))
+            return Health(True, identity, self.state_in_words(), self.fault(), float(self.round_trip_ms.get()))
         except InstrumentError as error:
-            return Health(False, "", "not connected", str(error), float("nan"))
+            return Health(False, identity, "not connected", str(error), float("nan"))
 
     def state_in_words(self) -> str:
         """What the instrument is doing, for people."""

@@ -10,7 +10,6 @@ from ophyd import Component, Device, Kind
 from devices.instrument import BridgedDevice
 from devices.signals import CONNECT_S, Command, Reading
 from devices.statuses import OperationStatus
-from lab.core.capabilities import Health
 from lab.core.channels import PUMP, by_name, narrow
 from lab.core.config import PumpBank as PumpBankConfig
 from lab.core.config import Syringe
@@ -37,8 +36,8 @@ class Pump(Device):
 
     rate = Component(Command, "RATE_RBV", write_pv="RATE", kind=Kind.config)
     diameter = Component(Command, "DIAMETER_RBV", write_pv="DIAMETER", kind=Kind.config)
-    dispense = Component(Command, "DISPENSE", kind=Kind.omitted)
-    withdraw = Component(Command, "WITHDRAW", kind=Kind.omitted)
+    dispense = Component(Command, "DISPENSE", is_exclusive=True, kind=Kind.omitted)
+    withdraw = Component(Command, "WITHDRAW", is_exclusive=True, kind=Kind.omitted)
     dispensed = Component(Reading, "DISPENSED", kind=Kind.hinted)
     withdrawn = Component(Reading, "WITHDRAWN", kind=Kind.normal)
     halt = Component(Command, "STOP", kind=Kind.omitted)
@@ -112,10 +111,6 @@ class PumpBank(BridgedDevice):
 
     def fault(self) -> str:
         return "; ".join(f"{pump.liquid}: {alarm}" for pump in self if (alarm := pump.alarm.get()))
-
-    def health(self) -> Health:
-        """As of every instrument; one silent pump is enough for ``is_connected`` to be False."""
-        return super().health()
 
     def wait_for_connection(self, all_signals: bool = False, timeout: float = CONNECT_S) -> None:
         super().wait_for_connection(all_signals, timeout)

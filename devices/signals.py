@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from ophyd import EpicsSignal, EpicsSignalRO
-from ophyd.utils import ReadOnlyError
 
 from devices.statuses import OperationStatus
 from lab.core.channels import ERROR_SUFFIX, Channel
@@ -92,6 +91,10 @@ class Reading(_Failing, EpicsSignalRO):
         value = self._checked(info)
         return text_of(value) if self._is_text else value
 
+    def _pv_connected(self, pvname: str, conn: bool, pv: Any) -> None:
+        _forget_value(pv, conn)
+        super()._pv_connected(pvname, conn, pv)
+
     def _read_changed(self, value: Any = None, **kwargs: Any) -> None:
         # Subscribers get text as text, too.
         if self._is_text:
@@ -111,12 +114,15 @@ class Command(_Failing, EpicsSignal):
         The channel; `read_pv` when left out.
     deadline_s : float
         Wall seconds a put may take unless ``set`` is given a timeout.
+    is_exclusive : bool
+        Refuse a command while the last one is going on. The IOC would queue it and carry it out afterwards: a second dose.
     """
 
     def __init__(self, read_pv: str, write_pv: str | None = None, *, deadline_s: float = COMMAND_S, is_text: bool = False,
-                 **kwargs: Any) -> None:
+                 is_exclusive: bool = False, **kwargs: Any) -> None:
         self._deadline_s = deadline_s
         self._is_text = is_text
+        self._is_exclusive = is_exclusive
         self._pending: set[OperationStatus] = set()
         self._pending_lock = threading.Lock()
         self.channel: Channel | None = None
@@ -159,11 +165,10 @@ class Command(_Failing, EpicsSignal):
         try:
             self.check_value(value)
             _connect(self, CONNECT_S)
+            self._admit(status)
         except InstrumentError as error:
             status.fail(error)
             return status
-        with self._pending_lock:
-            self._pending.add(status)
         status.add_callback(self._forget)
         self._write_pv.put(self._to_wire(value), use_complete=True, timeout=deadline_s,
                            callback=lambda **_: self._completed(status))
@@ -211,15 +216,25 @@ class Command(_Failing, EpicsSignal):
         elif words := text_of(raw):
             status.fail(from_words(words))
         else:
+            if self._read_pv is not self._write_pv:
+                # The readback's monitor may come after the completion; whoever reads next shall see what was set.
+                self._read_pv.get(timeout=READ_S, use_monitor=False)
             status.succeed()
 
     def _pv_connected(self, pvname: str, conn: bool, pv: Any) -> None:
+        _forget_value(pv, conn)
         super()._pv_connected(pvname, conn, pv)
         if not conn:
             with self._pending_lock:
                 pending = list(self._pending)
             for status in pending:
                 status.fail(self._gone())
+
+    def _admit(self, status: OperationStatus) -> None:
+        with self._pending_lock:
+            if self._is_exclusive and self._pending:
+                raise CommandError(f"{self.name}: refused: the last one is still going on")
+            self._pending.add(status)
 
     def _forget(self, status: OperationStatus) -> None:
         with self._pending_lock:
@@ -240,6 +255,12 @@ def text_of(raw: Any) -> str:
         return raw
     data = np.atleast_1d(np.asarray(raw)).astype(np.uint8).tobytes()
     return data.partition(b"\0")[0].decode(errors="replace")
+
+
+def _forget_value(pv: Any, is_connected: bool) -> None:
+    """After a disconnection pyepics would serve the last monitored value until the first new one: forget it."""
+    if not is_connected:
+        pv._args["value"] = None
 
 
 def _connect(signal: Any, timeout_s: float) -> None:
@@ -273,4 +294,3 @@ def _cause(device: Any) -> str:
     return "no cause given"
 
 
-__all__ = ["COMMAND_S", "CONNECT_S", "READ_S", "Command", "CommandError", "Reading", "ReadOnlyError", "text_of"]

@@ -28,12 +28,21 @@ KINDS = ("pump", "hotplate", "arm", "detector")
 
 
 def main() -> int:
-    """Run a bridge; the exit status is 0 after a regular end and 1 when it could not start."""
+    """Run a bridge; the exit status is 0 after a regular end, and 1 when it could not start or had a defect."""
     answers = _own_standard_output()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the session
     end = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: end.set())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    defects: list[str] = []
+
+    def on_defect(args: threading.ExceptHookArgs) -> None:
+        """A bridge whose poll loop has died must not go on serving old values: it ends, and is started again."""
+        log.critical("defect", exc_info=args.exc_value)
+        defects.append(str(args.exc_value))
+        end.set()
+
+    threading.excepthook = on_defect
     try:
         settings = read_settings(sys.stdin.readline())
         controller = build(settings)
@@ -46,7 +55,7 @@ def main() -> int:
     end.wait()
     controller.stop()
     log.info("%s: bridge ended", settings.name)
-    return 0
+    return 1 if defects else 0
 
 
 def read_settings(line: str) -> BridgeSettings:

@@ -58,13 +58,15 @@ class Ioc:
 
     def _on_put(self, key: str, channel: Channel) -> Callable[[Any], None]:
         def carry_out(raw: Any) -> None:
-            words = ""
+            words = f"CommandError: {key}: the bridge failed in a way nobody foresaw; see its log"
             try:
                 self._controller.execute(key, _from_record(raw, channel))
+                words = ""
             except InstrumentError as error:
                 words = to_words(error)
                 log.warning("%s%s: %s", self._prefix, key, words)
-            self._errors[key].set(_cut(words, ERROR_LENGTH))
+            finally:
+                self._errors[key].set(_cut(words, ERROR_LENGTH))
 
         return carry_out
 

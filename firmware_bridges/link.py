@@ -11,6 +11,7 @@ SerialException (EIO), ``in_waiting`` a bare OSError. SerialException is an OSEr
 from __future__ import annotations
 
 import logging
+import select
 import socket
 import termios
 import threading
@@ -261,15 +262,15 @@ class SerialLink(Link):
         A device, or anything pyserial opens (``socket://``, ``rfc2217://``).
     baud : int
     framing : Framing
-        A line that refuses it (a pseudo-terminal knows 8N1 only) is opened 8N1, and the eighth bit is cleared on input
-        when seven were asked for. Parity is then not checked: nothing can flip a bit in a pipe.
+        A pseudo-terminal knows 8N1 only: some kernels ignore what else it is told, some refuse, and then it is opened 8N1.
+        Parity is not checked there, for nothing flips a bit in a pipe; of seven-bit characters the eighth bit is cleared.
     """
 
     def __init__(self, name: str, url: str, baud: int, framing: Framing = Framing()) -> None:  # noqa: B008 - frozen
         super().__init__(name)
         self._url, self._baud, self._framing = url, baud, framing
         self._port: serial.SerialBase | None = None
-        self._is_stripped = False
+        self._is_stripped = framing.data_bits == 7
 
     @property
     def is_open(self) -> bool:
@@ -282,7 +283,6 @@ class SerialLink(Link):
     def _open(self) -> None:
         try:
             self._port = self._opened(self._framing)
-            self._is_stripped = False
         except (termios.error, ValueError, serial.SerialException) as error:
             if self._framing == Framing():
                 raise OSError(str(error)) from error
@@ -290,7 +290,6 @@ class SerialLink(Link):
                 self._port = self._opened(Framing())
             except (termios.error, ValueError, serial.SerialException) as second:
                 raise OSError(str(second)) from error
-            self._is_stripped = self._framing.data_bits == 7
             log.info("%s: %s knows no %d%s%g; opened 8N1", self.name, self._url, self._framing.data_bits, self._framing.parity,
                      self._framing.stop_bits)
 
@@ -375,11 +374,8 @@ class TcpLink(Link):
             connection.close()
 
     def _drain(self) -> None:
-        while True:
-            try:
-                data = self._current().recv(65536, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
+        while select.select([self._current()], [], [], 0)[0]:
+            data = self._current().recv(65536)
             if not data:
                 raise OSError("closed by the other end")
             log.debug("%s: dropped %r, which nobody waited for", self.name, data)

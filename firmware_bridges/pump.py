@@ -145,6 +145,7 @@ class PumpController(Controller):
     def _set_up(self, pump: Pump) -> None:
         """Learn what the pump is doing, and set what it has forgotten; a dose that goes on is left alone."""
         line, address = self.line, pump.address
+        line.status(address, attempts=1)  # a silent pump shall cost one deadline, not three
         line.tell(address, f"SAF{SAFE_MODE_S if self._is_safe else 0}")
         self._identities[address] = line.ask(address, "VER", _version)
         reply = line.status(address)
@@ -218,8 +219,7 @@ class PumpController(Controller):
         for pump in self.pumps.values():
             if pump.is_up:
                 self._poll_pump(pump)
-            elif time.monotonic() >= pump.retry_at:
-                self._try_set_up(pump)
+        self._seek()
         if not any(pump.is_up for pump in self.pumps.values()):
             raise LinkTimeout(next(iter(self.pumps.values())).cause)
         if time.monotonic() >= self._read_due:
@@ -228,6 +228,12 @@ class PumpController(Controller):
                 if pump.is_up and pump.dose and not pump.has_forgotten:
                     self._read_along(pump)
         self.poll_s = DOSING_POLL_S if any(pump.dose for pump in self.pumps.values()) else IDLE_POLL_S
+
+    def _seek(self) -> None:
+        """Look for one pump that is missing: one reply's deadline is all that the others can spare of their time-out."""
+        missing = [pump for pump in self.pumps.values() if not pump.is_up and time.monotonic() >= pump.retry_at]
+        if missing:
+            self._try_set_up(min(missing, key=lambda pump: pump.retry_at))
 
     def _poll_pump(self, pump: Pump) -> None:
         try:
@@ -274,7 +280,7 @@ class PumpController(Controller):
 
     def _publish_volumes(self, pump: DosingPump, volumes: tuple[float, float]) -> None:
         for channel, index in COUNTERS.values():
-            self.publish(f"{pump.address}:{channel}", volumes[index])
+            self.publish(f"{pump.address}:{channel}", round(volumes[index], 6))
 
     def _on_alarm(self, address: int, alarm: str) -> None:
         pump = self.pumps[address]
