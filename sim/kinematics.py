@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from math import acos, atan2, cos, degrees, hypot, radians, sin
+from math import acos, atan2, cos, degrees, dist, hypot, radians, sin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +148,10 @@ def solutions(frame: Matrix, near: Sequence[float]) -> Iterator[Six]:
 
 
 def inverse(pose: Sequence[float], near: Sequence[float]) -> Six:
-    """The joint set of a flange pose that lies nearest to the joints `near` (largest joint difference smallest).
+    """The joint set of a flange pose that lies nearest to the joints `near`, in the Euclidean norm of joint space.
+
+    (By the largest difference alone, an arm that has to turn far about joint 1 would rather reach over its shoulder, and
+    then could not follow a straight line down.)
 
     Parameters
     ----------
@@ -180,7 +183,7 @@ def inverse_frame(frame: Matrix, near: Sequence[float], wanted: tuple[int, int, 
     candidates = solutions(frame, near if turn is None else (*near[:5], 360.0 * turn))
     if wanted is not None:
         candidates = (joints for joints in candidates if _agree(posture(joints), wanted))
-    found = min(candidates, key=lambda joints: distance(joints, near), default=None)
+    found = min(candidates, key=lambda joints: dist(joints, near), default=None)
     if found is None:
         pose = ", ".join(f"{v:.3f}" for v in pose_of(frame))
         raise Unreachable(f"pose ({pose}) mm, deg: no posture within the joint limits reaches it")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+import yaml
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lab.core.config import ArmConfig, ArmPlace, LabConfig
@@ -140,25 +141,33 @@ def test_half_a_turn_ends_where_it_should() -> None:
     assert between(start, end, 0.999999) == pytest.approx(end, abs=1e-4)
 
 
-def _places() -> dict[str, ArmPlace]:
-    return _lab().places
-
-
-def _lab() -> LabConfig:
-    import yaml
-
+@pytest.fixture(scope="module")
+def lab() -> LabConfig:
     return LabConfig.model_validate(yaml.safe_load(LAB.read_text(encoding="utf-8")))
 
 
-@settings(deadline=None)
-@given(st.sampled_from(sorted(_places())))
-def test_the_arm_reaches_every_place_of_the_example_straight_down_from_its_approach(name: str) -> None:
-    arm = next(i for i in _lab().instruments.values() if isinstance(i, ArmConfig))
-    place = _places()[name]
-    above = (*place.pose[:2], place.pose[2] + place.approach_mm, *place.pose[3:])
-    start = inverse(above, arm.park_joints)
-    line = Line.plan(start, frame_of(place.pose), Settings(), "")
-    assert min(margin(joints) for joints in line.knots) > 10.0
-    assert distance(line.knots[0], line.knots[-1]) < 30.0
-    assert distance(start, arm.park_joints) < 120.0
-    assert forward(line.knots[-1])[:3, 2] == pytest.approx((0, 0, -1))
+@pytest.fixture(scope="module")
+def park(lab: LabConfig) -> Six:
+    return next(i.park_joints for i in lab.instruments.values() if isinstance(i, ArmConfig))
+
+
+def _above(place: ArmPlace) -> Six:
+    x, y, z, *angles_deg = place.pose
+    return (x, y, z + place.approach_mm, *angles_deg)
+
+
+def test_the_arm_reaches_every_place_of_the_example_straight_down_from_its_approach(lab: LabConfig, park: Six) -> None:
+    for place in lab.places.values():
+        start = inverse(_above(place), park)
+        line = Line.plan(start, frame_of(place.pose), Settings(), "")
+        assert min(margin(joints) for joints in line.knots) > 10.0
+        assert distance(line.knots[0], line.knots[-1]) < 30.0
+        assert distance(start, park) < 120.0
+        assert forward(line.knots[-1])[:3, 2] == pytest.approx((0, 0, -1))
+
+
+def test_the_arm_comes_to_each_place_of_the_example_in_one_way_wherever_it_comes_from(lab: LabConfig, park: Six) -> None:
+    from_park = {name: inverse(_above(place), park) for name, place in lab.places.items()}
+    for start in from_park.values():
+        for name, place in lab.places.items():
+            assert distance(inverse(_above(place), start), from_park[name]) < 1e-6
