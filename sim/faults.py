@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lab.core.clock import Clock
 from lab.core.errors import ConfigError, LabError
+from sim.parcels import Parcel
 
 Kind = Literal["drop", "delay", "corrupt", "truncate", "unsolicited", "hang", "hang_up", "unplug", "power_cycle", "slow", "error"]
 
@@ -154,14 +155,6 @@ class _Armed:
     random: random.Random
     ends_s: float = float("-inf")
     """Until when it goes on, having struck."""
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """Bytes on the way to the host, and how many wall seconds late they are."""
-
-    data: bytes
-    delay_s: float = 0.0
 
 
 class FaultPlan:

@@ -1,4 +1,4 @@
-"""One New Era NE-1000 syringe pump: its settings, its motor and its command set, without framing or network.
+"""One New Era NE-1000 syringe pump: its motor and its command set, without framing or network.
 
 Source: NE-1000 user manual, publication 1200-01: section 10.2 (syntax), 10.3 (errors and alarms), 10.4 (commands); the
 range of the motor from the specifications (28.32 mL/min with a 26.59 mm syringe, 0.73 uL/h with a 4.699 mm one).
@@ -9,32 +9,34 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from lab.core.clock import Clock
-from lab.core.errors import LabError
-
-FIRMWARE = "NE1000V3.928"
-
-FASTEST_CM_MIN = 5.1005
-SLOWEST_CM_H = 0.004205
-"""Range of the pusher block."""
-
-SMALL_SYRINGE_MM = 14.0
-"""At or below this diameter the volume unit becomes uL, above it mL (DIA)."""
+from sim.ne1000_memory import (
+    FASTEST_CM_MIN,
+    FIRMWARE,
+    FLAGS,
+    N_PHASES,
+    NOT_APPLICABLE,
+    OUT_OF_RANGE,
+    RATE_ML_S,
+    SLOWEST_CM_H,
+    SMALL_SYRINGE_MM,
+    TRIGGERS,
+    UNKNOWN,
+    VOLUME_ML,
+    Memory,
+    Phase,
+    Refusal,
+    number,
+    parse_number,
+)
 
 Status = Literal["I", "W", "S", "P", "T", "X"]
 Alarm = Literal["R", "S", "T", "E", "O"]
 
-_RATE_ML_S = {"MM": 1 / 60, "MH": 1 / 3600, "UM": 1e-3 / 60, "UH": 1e-3 / 3600}
-_VOLUME_ML = {"ML": 1.0, "UL": 1e-3}
-_NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
 _RATE = re.compile(r"(.*?)(MM|MH|UM|UH)?")
-_FLAGS = {"AL": "1", "BP": "1", "LN": "0", "DIN": "1"}
-"""On-off settings that change nothing on the line: alarm buzzer, key beep, low motor noise, direction input."""
-_TRIGGERS = ("FT", "FH", "F2", "LE", "ST", "T2", "SP", "P2", "RL", "RH", "SL", "SH", "OF")
-_N_PHASES = 41
 
 
 class Reservoir(Protocol):
@@ -45,44 +47,6 @@ class Reservoir(Protocol):
         ...
 
 
-class Refusal(LabError):
-    """A command the pump answers with ``?...``; never leaves this module."""
-
-
-UNKNOWN, NOT_APPLICABLE, OUT_OF_RANGE, BAD_PACKET = "?", "?NA", "?OOR", "?COM"
-
-
-def number(value: float) -> str:
-    """At most four digits plus a point, at most three decimals: ``5.000``, ``26.59``, ``1699.`` (10.2.1, <float>).
-
-    Cut off, not rounded: the pump never counts what it has not yet delivered.
-    """
-    n_decimals = 3 - min(3, max(0, math.floor(math.log10(max(value, 1.0)) + 1e-12)))
-    text = f"{math.floor(value * 10**n_decimals + 1e-6) / 10**n_decimals:.{n_decimals}f}"
-    return text if n_decimals else text + "."
-
-
-def parse_number(text: str) -> float:
-    """The manual's <float>. Raises Refusal for what is none, or has too many digits."""
-    if not _NUMBER.fullmatch(text):
-        raise Refusal(UNKNOWN)
-    decimals = text.partition(".")[2]
-    if len(text.replace(".", "")) > 4 or len(decimals) > 3:
-        raise Refusal(OUT_OF_RANGE)
-    return float(text)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One phase of the pumping program, as it is stored."""
-
-    function: str = "STP"
-    rate: float = 10.0
-    rate_units: str = "MH"
-    volume: float = 0.0
-    direction: Literal["INF", "WDR"] = "INF"
-
-
 @dataclass
 class _Motor:
     """What is under way. `left_ml` None: without end."""
@@ -91,18 +55,6 @@ class _Motor:
     direction: Literal["INF", "WDR"] = "INF"
     left_ml: float | None = None
     pause_left_s: float = 0.0
-
-
-@dataclass
-class _Stored:
-    """The non-volatile memory."""
-
-    diameter_mm: float = 26.59
-    volume_units: str = "ML"
-    safe_timeout_s: int = 0
-    phases: list[Phase] = field(default_factory=lambda: [Phase("RAT")] + [Phase()] * (_N_PHASES - 1))
-    flags: dict[str, str] = field(default_factory=lambda: dict(_FLAGS))
-    trigger: str = "FT"
 
 
 class Pump:
@@ -120,12 +72,12 @@ class Pump:
         self.address = address
         self._syringe = address
         self._physics, self._wall, self._world = physics, wall, world
-        self._stored = _Stored()
+        self._memory = Memory()
         self._commands: dict[str, Callable[[str], str]] = {
             "VER": self._version, "ADR": self._address, "DIA": self._diameter, "RAT": self._rate, "VOL": self._volume,
             "DIR": self._direction, "RUN": self._run, "PUR": self._purge, "STP": self._stop, "DIS": self._dispensed,
             "CLD": self._clear, "SAF": self._safe, "PHN": self._phase_number, "FUN": self._function, "TRG": self._trigger,
-            "RESET": self._reset, **{name: self._flag(name) for name in _FLAGS}}
+            "RESET": self._reset, **{name: self._flag(name) for name in FLAGS}}
         self.power_on()
 
     def power_on(self) -> None:
@@ -144,7 +96,7 @@ class Pump:
     @property
     def is_safe(self) -> bool:
         """Whether Safe mode is on, so that alarms are told unasked."""
-        return self._stored.safe_timeout_s > 0
+        return self._memory.safe_timeout_s > 0
 
     @property
     def is_pumping(self) -> bool:
@@ -165,7 +117,7 @@ class Pump:
         A pump in alarm answers with it whatever it was asked, does nothing else, and is out of alarm (10.3).
         """
         self.advance()
-        self._timeout_at_s = self._wall.now() + self._stored.safe_timeout_s if self.is_safe else None
+        self._timeout_at_s = self._wall.now() + self._memory.safe_timeout_s if self.is_safe else None
         if self.alarm is not None:
             alarm, self.alarm = self.alarm, None
             return f"A?{alarm}"
@@ -219,11 +171,11 @@ class Pump:
     def _begin(self, phase: int) -> None:
         """Start the phase with this index; past the last one the program stops."""
         self._phase = phase
-        stored = self._stored.phases[phase] if phase < _N_PHASES else Phase()
+        stored = self._memory.phases[phase] if phase < N_PHASES else Phase()
         function, _, argument = stored.function.partition(" ")
         if function == "RAT":
-            volume_ml = stored.volume * _VOLUME_ML[self._stored.volume_units]
-            self._motor = _Motor(stored.rate * _RATE_ML_S[stored.rate_units], stored.direction, volume_ml or None)
+            volume_ml = stored.volume * VOLUME_ML[self._memory.volume_units]
+            self._motor = _Motor(stored.rate * RATE_ML_S[stored.rate_units], stored.direction, volume_ml or None)
             self.status = "I" if stored.direction == "INF" else "W"
         elif function == "PAS":
             self._motor = _Motor(pause_left_s=float(argument))
@@ -232,12 +184,12 @@ class Pump:
             self.status = "S"
 
     def _limits_ml_s(self) -> tuple[float, float]:
-        area_cm2 = math.pi * (self._stored.diameter_mm / 20.0) ** 2
+        area_cm2 = math.pi * (self._memory.diameter_mm / 20.0) ** 2
         return area_cm2 * SLOWEST_CM_H / 3600.0, area_cm2 * FASTEST_CM_MIN / 60.0
 
     def _check_rate(self, rate: float, units: str) -> None:
         slowest, fastest = self._limits_ml_s()
-        if not slowest <= rate * _RATE_ML_S[units] <= fastest:
+        if not slowest <= rate * RATE_ML_S[units] <= fastest:
             raise Refusal(OUT_OF_RANGE)
 
     # --------------------------------------------------------------------------------------------- commands
@@ -257,10 +209,10 @@ class Pump:
 
     @property
     def _current(self) -> Phase:
-        return self._stored.phases[self._selected]
+        return self._memory.phases[self._selected]
 
     def _store(self, phase: Phase) -> None:
-        self._stored.phases[self._selected] = phase
+        self._memory.phases[self._selected] = phase
 
     def _version(self, argument: str) -> str:
         if argument:
@@ -277,13 +229,13 @@ class Pump:
 
     def _diameter(self, argument: str) -> str:
         if not argument:
-            return number(self._stored.diameter_mm)
+            return number(self._memory.diameter_mm)
         self._idle()
         diameter_mm = parse_number(argument)
         if not 0.1 <= diameter_mm <= 50.0:
             raise Refusal(OUT_OF_RANGE)
-        self._stored.diameter_mm = diameter_mm
-        self._stored.volume_units = "UL" if diameter_mm <= SMALL_SYRINGE_MM else "ML"
+        self._memory.diameter_mm = diameter_mm
+        self._memory.volume_units = "UL" if diameter_mm <= SMALL_SYRINGE_MM else "ML"
         return ""
 
     def _rate(self, argument: str) -> str:
@@ -298,17 +250,17 @@ class Pump:
         units = units if units is not None else self._current.rate_units
         self._check_rate(rate, units)
         if self.is_pumping:
-            self._motor.rate_ml_s = rate * _RATE_ML_S[units]  # takes effect at once and is not stored
+            self._motor.rate_ml_s = rate * RATE_ML_S[units]  # takes effect at once and is not stored
         else:
             self._store(replace(self._current, rate=rate, rate_units=units))
         return ""
 
     def _volume(self, argument: str) -> str:
         if not argument:
-            return number(self._current.volume) + self._stored.volume_units
+            return number(self._current.volume) + self._memory.volume_units
         self._idle()
-        if argument in _VOLUME_ML:
-            self._stored.volume_units = argument
+        if argument in VOLUME_ML:
+            self._memory.volume_units = argument
         else:
             self._store(replace(self._current, volume=parse_number(argument)))
         return ""
@@ -333,11 +285,11 @@ class Pump:
             self.status = "T" if self._motor.pause_left_s > 0 else "I" if self._motor.direction == "INF" else "W"
             return ""
         self._idle()
-        if argument and not (argument.isdecimal() and 1 <= int(argument) <= _N_PHASES):
+        if argument and not (argument.isdecimal() and 1 <= int(argument) <= N_PHASES):
             raise Refusal(OUT_OF_RANGE)
         first = int(argument) - 1 if argument else 0
-        if self._stored.phases[first].function == "RAT":
-            self._check_rate(self._stored.phases[first].rate, self._stored.phases[first].rate_units)
+        if self._memory.phases[first].function == "RAT":
+            self._check_rate(self._memory.phases[first].rate, self._memory.phases[first].rate_units)
         self._begin(first)
         return ""
 
@@ -361,9 +313,9 @@ class Pump:
     def _dispensed(self, argument: str) -> str:
         if argument:
             raise Refusal(UNKNOWN)
-        unit_ml = _VOLUME_ML[self._stored.volume_units]
+        unit_ml = VOLUME_ML[self._memory.volume_units]
         infused, withdrawn = (volume_ml / unit_ml % 10000.0 for volume_ml in (self._infused_ml, self._withdrawn_ml))
-        return f"I{number(infused)}W{number(withdrawn)}{self._stored.volume_units}"
+        return f"I{number(infused)}W{number(withdrawn)}{self._memory.volume_units}"
 
     def _clear(self, argument: str) -> str:
         if argument not in ("INF", "WDR"):
@@ -377,20 +329,20 @@ class Pump:
 
     def _safe(self, argument: str) -> str:
         if not argument:
-            return str(self._stored.safe_timeout_s)
+            return str(self._memory.safe_timeout_s)
         if not argument.isdecimal():
             raise Refusal(UNKNOWN)
         if len(argument) > 3 or int(argument) > 255:
             raise Refusal(OUT_OF_RANGE)
-        self._stored.safe_timeout_s = int(argument)
-        self._timeout_at_s = self._wall.now() + self._stored.safe_timeout_s if self.is_safe else None
+        self._memory.safe_timeout_s = int(argument)
+        self._timeout_at_s = self._wall.now() + self._memory.safe_timeout_s if self.is_safe else None
         return ""
 
     def _phase_number(self, argument: str) -> str:
         if not argument:
             return f"{self._selected + 1:02d}"
         self._idle()
-        if not (argument.isdecimal() and 1 <= int(argument) <= _N_PHASES):
+        if not (argument.isdecimal() and 1 <= int(argument) <= N_PHASES):
             raise Refusal(OUT_OF_RANGE)
         self._selected = int(argument) - 1
         return ""
@@ -408,19 +360,19 @@ class Pump:
 
     def _trigger(self, argument: str) -> str:
         if not argument:
-            return self._stored.trigger
-        if argument not in _TRIGGERS:
+            return self._memory.trigger
+        if argument not in TRIGGERS:
             raise Refusal(UNKNOWN)
-        self._stored.trigger = argument
+        self._memory.trigger = argument
         return ""
 
     def _flag(self, name: str) -> Callable[[str], str]:
         def setting(argument: str) -> str:
             if not argument:
-                return self._stored.flags[name]
+                return self._memory.flags[name]
             if argument not in ("0", "1"):
                 raise Refusal(OUT_OF_RANGE)
-            self._stored.flags[name] = argument
+            self._memory.flags[name] = argument
             return ""
         return setting
 
@@ -429,6 +381,6 @@ class Pump:
         if argument:
             raise Refusal(UNKNOWN)
         self._idle()
-        self._stored, self._selected, self.address = _Stored(), 0, 0
+        self._memory, self._selected, self.address = Memory(), 0, 0
         self._timeout_at_s = None
         return ""

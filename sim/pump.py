@@ -15,7 +15,8 @@ import re
 from collections.abc import Sequence
 
 from lab.core.clock import Clock
-from sim.ne1000 import BAD_PACKET, Alarm, Pump, Reservoir
+from sim.ne1000 import Alarm, Pump, Reservoir
+from sim.ne1000_memory import BAD_PACKET
 
 STX, ETX, CR = 0x02, 0x03, 0x0D
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.core.clock import ManualClock
-from sim.ne1000 import FASTEST_CM_MIN, number, parse_number
+from sim.ne1000_memory import FASTEST_CM_MIN, number, parse_number
 from sim.pump import PumpBank, frame_safe
 
 
