@@ -26,6 +26,33 @@ Document = tuple[str, dict[str, Any]]
 _log = logging.getLogger(__name__)
 
 
+class RunReferences:
+    """Which run a document belongs to: it names its run, or a descriptor or resource that does.
+
+    Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._run_of: dict[str, str] = {}  # descriptor, resource and stream resource -> run
+
+    def run_of(self, name: str, doc: Mapping[str, Any]) -> str | None:
+        """Uid of the document's run, None when it refers to nothing known; remembers what later documents refer to."""
+        if name == "start":
+            return str(doc["uid"])
+        if "run_start" in doc:
+            run: str | None = str(doc["run_start"])
+        else:
+            referred = [doc[key] for key in ("descriptor", "stream_resource", "resource") if key in doc]
+            run = next((self._run_of[r] for r in referred if r in self._run_of), None)
+        if run is not None and name in ("descriptor", "stream_resource", "resource"):
+            self._run_of[str(doc["uid"])] = run
+        return run
+
+    def forget(self, run: str) -> None:
+        """The run has stopped."""
+        self._run_of = {uid: owner for uid, owner in self._run_of.items() if owner != run}
+
+
 class JsonlWriter:
     """Writes ``FOLDER/UID.jsonl``; subscribe it to the RunEngine.
 
@@ -47,7 +74,7 @@ class JsonlWriter:
         self.folder, self._is_synchronous = Path(folder), fsync
         self._lock = threading.Lock()
         self._files: dict[str, int] = {}
-        self._run_of: dict[str, str] = {}  # descriptor, resource and stream resource -> run
+        self._references = RunReferences()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,18 +104,9 @@ class JsonlWriter:
                 self._close(run)
 
     def _run(self, name: str, doc: Mapping[str, Any]) -> str:
-        """The run that a document belongs to; remembers what later documents refer to."""
-        if name == "start":
-            run: str | None = str(doc["uid"])
-        elif "run_start" in doc:
-            run = str(doc["run_start"])
-        else:
-            referred = [doc[key] for key in ("descriptor", "stream_resource", "resource") if key in doc]
-            run = next((self._run_of[r] for r in referred if r in self._run_of), None)
+        run = self._references.run_of(name, doc)
         if run is None or (name != "start" and run not in self._files):
             raise LedgerError(f"documents: a {name} of a run that is not open (uid {doc.get('uid', 'none')})")
-        if name in ("descriptor", "stream_resource", "resource"):
-            self._run_of[str(doc["uid"])] = run
         return run
 
     def _open(self, run: str) -> None:
@@ -106,7 +124,7 @@ class JsonlWriter:
 
     def _close(self, run: str) -> None:
         os.close(self._files.pop(run))
-        self._run_of = {uid: owner for uid, owner in self._run_of.items() if owner != run}
+        self._references.forget(run)
 
 
 @dataclass(frozen=True)
@@ -176,6 +194,18 @@ def runs_of(folder: str | Path, campaign: str = "") -> list[Path]:
         if not campaign or start.get("campaign") == campaign:
             found.append((float(start.get("time", 0.0)), path))
     return [path for _, path in sorted(found)]
+
+
+def as_written(name: str, doc: Mapping[str, Any]) -> Document:
+    """A document as it reads back from disk: plain numbers, lists and mappings.
+
+    Raises
+    ------
+    LedgerError
+        When it holds something that cannot be recorded.
+    """
+    found = json.loads(_line(name, doc))
+    return found[0], found[1]
 
 
 def _line(name: str, doc: Mapping[str, Any]) -> bytes:
