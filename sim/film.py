@@ -29,6 +29,8 @@ class ThermalHistory:
 
     def add(self, temperature_c: float, duration_s: float) -> None:
         """Note `duration_s` seconds at `temperature_c`."""
+        if duration_s <= 0.0:
+            return
         key = int(temperature_c // BIN_C)
         self._seconds[key] = self._seconds.get(key, 0.0) + duration_s
         self._degree_seconds[key] = self._degree_seconds.get(key, 0.0) + temperature_c * duration_s
