@@ -184,7 +184,6 @@ def serve() -> int:
     """``python -m sim``: configuration from standard input, answers on standard output; returns the exit status."""
     answers = _own_standard_output()
     lines = _InputLines(sys.stdin.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the session
     try:
         laboratory = _configured(lines.first())
         endpoints = laboratory.start()
@@ -260,10 +259,13 @@ class _InputLines:
 def _obey(laboratory: Laboratory, line: bytes) -> dict[str, object]:
     try:
         command = json.loads(line)
-        if not isinstance(command, dict):
-            raise FaultError("command: allowed: a JSON object")
+    except ValueError as error:
+        return {"ok": False, "error": f"command: {error}; allowed: one JSON object on a line"}
+    if not isinstance(command, dict):
+        return {"ok": False, "error": f"command: given {command!r}; allowed: one JSON object on a line"}
+    try:
         return laboratory.do(command)
-    except (LabError, ValueError) as error:
+    except LabError as error:
         return {"ok": False, "error": str(error)}
 
 
@@ -280,7 +282,7 @@ def _say(answers: TextIO, message: Mapping[str, object]) -> None:
 
 
 def alone(kind: str, faults: Path | None = None, speed: float = 1.0, port: int | None = None) -> None:
-    """Serve one simulated instrument until SIGINT or SIGTERM; its address is the first line of standard output.
+    """Serve one simulated instrument until SIGINT, SIGTERM or SIGHUP; its address is the first line of standard output.
 
     Parameters
     ----------
@@ -306,7 +308,7 @@ def alone(kind: str, faults: Path | None = None, speed: float = 1.0, port: int |
         raise FaultError(f"kind: given {kind!r}; allowed: {', '.join(KINDS)}")
     rows = load(faults) if faults is not None else ()
     laboratory = _laboratory_of(kind, rows, speed, 0 if port is None else port)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: laboratory.switchboard.quit())
     endpoint = laboratory.start()[kind]
     print(_address(endpoint), flush=True)

@@ -370,6 +370,22 @@ def test_in_safe_mode_the_time_out_begins_with_the_first_packet_after_power_up(l
 
 # -------------------------------------------------------------------------------------------------- properties
 
+
+@given(st.lists(st.one_of(
+    st.sampled_from(["1RUN", "1RUN3", "1STP", "1PUR", "1DIRREV", "1DIRINF", "1RAT2MM", "1RAT20", "1VOL0", "1VOL0.5", "1VOL2", "1PHN1", "1PHN3",
+                     "1FUNRAT", "1FUNSTP", "1FUNPAS03", "1"]),
+    st.floats(0.0, 20.0)), max_size=40))
+def test_the_pump_counts_what_has_really_flowed(history: list[str | float]) -> None:
+    line = a_line(1)
+    for event in history:
+        if isinstance(event, str):
+            line.ask(event)
+        else:
+            line.flow(event)
+    infused, withdrawn = line.ask("1DIS")[4:-2].split("W")
+    counted = float(infused) - float(withdrawn)
+    assert line.glasses.ml.get(1, 0.0) == pytest.approx(counted, abs=2e-3 * (1.0 + float(infused) + float(withdrawn)))
+
 _PACKETS = st.lists(
     st.sampled_from([b"VER\r", b"1RAT5MM\r", b"7VOL1\r", b"7RUN\r", b"7DIS\r", b"7STP\r", b"9VER\r", b"\r", b"*ADR\r", b"0RUN*1RUN*\r",
                      frame_safe("1"), frame_safe("SAF0"), frame_safe("7SAF20"), frame_safe("1VER")[:-2], b"\x02\x02", b"\xff\x03?\n"]),

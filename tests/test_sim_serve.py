@@ -566,12 +566,20 @@ def test_the_process_serves_its_simulated_instruments_until_standard_input_ends(
     ({"do": "fault", "instrument": "real", "kind": "drop"}, "given 'real'; allowed: pump, hotplate"),
     ({"do": "fault", "instrument": "pump", "kind": "error", "words": "flood"}, "given error 'flood'; allowed: reset, stall"),
     ({"do": "fault", "instrument": "pump", "kind": "melt"}, r"given 'melt'"),
-    (["fault"], "a JSON object"),
+    (["fault"], "one JSON object on a line"),
 ])  # fmt: skip
 def test_a_wrong_command_is_answered_and_the_process_goes_on(process: Process, command: object, message: str) -> None:
     answer = process.do(command)
     assert answer["ok"] is False and message in str(answer["error"])
     assert process.do({"do": "clear"}) == {"ok": True}
+
+
+def test_what_is_no_json_is_answered_too(process: Process) -> None:
+    assert process.popen.stdin is not None
+    process.popen.stdin.write(b"\xff{\n")
+    assert process.do({"do": "clear"})["ok"] is False
+    assert process.popen.stdout is not None
+    assert json.loads(process.popen.stdout.readline()) == {"ok": True}
 
 
 def test_sigterm_ends_the_process_and_sigint_does_not(process: Process) -> None:
@@ -594,3 +602,10 @@ def test_a_wrong_configuration_is_told_and_the_process_exits_1(configuration: ob
     process = Process(configuration)
     assert process.answer["ready"] is False and message in str(process.answer["error"])
     assert process.ended() == 1
+
+
+def test_the_simulator_is_imported_without_numpy() -> None:
+    # lab.cli imports it for `lab sim --help`, which has to be quick
+    done = subprocess.run([sys.executable, "-c", "import sys, sim.laboratory; print('numpy' in sys.modules)"],
+                          capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"False\n"
