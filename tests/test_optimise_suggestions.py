@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,10 @@ def test_suggestions_do_not_depend_on_what_was_asked_before() -> None:
     used, fresh = make_optimizer(config), make_optimizer(config)
     for n in (0, 3, 6):
         used.suggest(trials[:n])
-    assert values_of(used.suggest(trials, 2)) == values_of(fresh.suggest(trials, 2)) == values_of(used.suggest(trials, 2))
+    expected = values_of(used.suggest(trials, 2))
+    assert values_of(fresh.suggest(trials, 2)) == expected
+    with ThreadPoolExecutor(1) as another_thread:
+        assert values_of(another_thread.submit(used.suggest, trials, 2).result(timeout=60)) == expected
 
 
 IN_ANOTHER_PROCESS = """
@@ -169,6 +173,11 @@ def test_another_process_makes_the_same_suggestions_to_the_last_bit() -> None:
                            timeout=100, env=environment, cwd=ROOT)
     assert json.loads(there.stdout) == here
     assert there.stderr == ""
+
+
+def test_any_seed_that_the_campaign_file_allows_works() -> None:
+    config = campaign(FILM, seed=2**80)
+    assert make_optimizer(config).suggest(history(config, purity, 5))[0].origin == "ax"
 
 
 def test_another_seed_gives_other_suggestions() -> None:
@@ -343,10 +352,19 @@ def test_inferred_noise_ignores_standard_errors() -> None:
     assert first.origin == second.origin == "ax"
 
 
-def test_measured_standard_errors_matter() -> None:
-    config = campaign(FILM)
-    sure, unsure = (make_optimizer(config).suggest(history(config, purity, 6, sem))[0] for sem in (0.001, 0.5))
+def test_a_trusted_outlier_is_followed_and_an_uncertain_one_is_not() -> None:
+    config = campaign(LINE)
+    line = [(0.0, 0.0), (2.0, 0.1), (4.0, 0.9), (6.0, 0.3), (8.0, 0.4), (10.0, 0.5)]
+    sure, unsure = (make_optimizer(config).suggest([completed(i, {"x": x}, y, sem) for i, (x, y) in enumerate(line)])[0] for sem in (0.001, 1.0))
+    assert abs(float(sure.values["x"]) - 4.0) < 1.5
     assert dict(sure.values) != dict(unsure.values)
+
+
+def test_how_bad_the_worst_sample_was_does_not_blind_the_model() -> None:
+    config = campaign(LINE)
+    line = [(0.0, 0.0), (2.0, 0.1), (4.0, 0.9), (6.0, 0.8), (8.0, 0.4), (10.0, -1e6)]
+    suggestion, = make_optimizer(config).suggest([completed(i, {"x": x}, y) for i, (x, y) in enumerate(line)])
+    assert 3.0 < float(suggestion.values["x"]) < 7.0
 
 
 @pytest.mark.parametrize("given", [float("nan"), float("inf"), -float("inf"), 1e200])

@@ -200,6 +200,10 @@ class Domain:
             found.append({name: named[name] for name in self.space.names})
         return found
 
+    def is_sound(self, points: Points) -> bool:
+        """Whether all `points`, as suggestions carry them, have no `Space.problems`: rounding included."""
+        return not any(self.space.problems(values) for values in self.values(points))
+
     @cached_property
     def _equalities(self) -> tuple[Array, Array]:
         equal = [c for c in self.space.constraints if c.operator == "=="]

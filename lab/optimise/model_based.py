@@ -46,6 +46,11 @@ def load() -> None:
         announcer.removeFilter(is_wanted)
 
 
+def _mixed(*numbers: int) -> int:
+    """One seed out of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
+
+
 class AxOptimizer:
     """Bayesian optimisation; see `lab.optimise.protocol.Optimizer`.
 
@@ -75,7 +80,7 @@ class AxOptimizer:
         if everything is not None and len(everything) <= 4 * N_CANDIDATES:
             return everything
         # Another sequence than the initial trials', or all of its first points would count as tried.
-        return Stream(self._domain, self._seed + 0x5EED).points(0, N_CANDIDATES)
+        return Stream(self._domain, _mixed(self._seed)).points(0, N_CANDIDATES)
 
     def suggest(self, trials: Sequence[Trial], n: int = 1) -> list[Suggestion]:
         """The next `n` points; see `lab.optimise.protocol.Optimizer`."""
@@ -105,7 +110,7 @@ class AxOptimizer:
         evidence = evidence.with_waiting(self._domain.encode(under_way))
         goal = 1.0 if self._campaign.objective.goal == "maximize" else -1.0
         question = Question(self._domain, goal, self._campaign.outcome_limits, tried, self._candidates,
-                            self._incumbents(trials, goal * evidence.Y[:, 0]), seed=self._seed * 1_000_003 + len(trials))
+                            self._incumbents(trials, goal * evidence.Y[:, 0]), seed=_mixed(self._seed, len(trials)))
         try:
             return ask(question, evidence, n), f"ax ({evidence.remark})" if evidence.remark else "ax"
         except ModelFailed as error:

@@ -15,8 +15,8 @@ from scipy.optimize import linprog
 
 Array = np.ndarray
 
-TOUCH = 1e-9
-"""Coordinates of the unit cube closer than this are the same."""
+TOUCH = 1e-12
+"""How far outside a face a point may lie by rounding, in unit-cube coordinates."""
 
 FLAT = 1e-7
 """A body thinner than this, in unit-cube coordinates, is flat: an equality is meant. The accuracy of the linear programs."""

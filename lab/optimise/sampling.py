@@ -70,7 +70,8 @@ class Stream:
         for method in (["sums"] if self._sums else []) + ["box"]:
             if self._domain.is_allowed(self._place(method, trial)).mean() >= RAREST:
                 return method
-        return "nearest" if self._domain.is_integer.any() else "walk"
+        bound = {name for c in self._domain.space.constraints for name in c.names}
+        return "nearest" if any(p.is_integer and p.name in bound for p in self._domain.ranges) else "walk"
 
     def _next_block(self) -> Points:
         s = self._sobol.random(BLOCK)
@@ -79,7 +80,9 @@ class Stream:
         choices = np.minimum((s[:, self._domain.n_free:self._domain.n_free + len(counts)] * counts).astype(int), counts - 1)
         if self._method == "walk":
             rng = np.random.default_rng([self._seed, self._n_blocks])
-            return Points(rng.permutation(self._domain.polytope.walk(rng, BLOCK, self._domain.polytope.centre())), choices)
+            w = rng.permutation(self._domain.polytope.walk(rng, BLOCK, self._domain.polytope.centre()))
+            whole = self._domain.is_integer[self._domain.polytope.free]
+            return Points(np.where(whole, self._place("box", s), w), choices)
         if self._method == "nearest":
             w = np.array([self._nearest(row) for row in self._place("box", s[:16])]).reshape(-1, self._domain.n_free)
             allowed = self._domain.is_allowed(w)

@@ -76,7 +76,7 @@ class SobolOptimizer:
         for k in np.flatnonzero(tried.is_new(x)):
             if len(found) == n:
                 break
-            if tried.is_new(x[k:k + 1])[0]:
+            if tried.is_new(x[k:k + 1])[0] and self.domain.is_sound(candidates[k:k + 1]):
                 found = Points.join(found, candidates[k:k + 1])
                 tried = tried.also(x[k:k + 1])
         return found

@@ -87,7 +87,8 @@ def ask(question: Question, evidence: Evidence, n: int) -> Points:
         try:
             return _generate(question, evidence, n)
         except (AxError, BotorchError, RuntimeError, ValueError, ArithmeticError) as error:
-            raise ModelFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}") from error
+            words = str(error).strip().splitlines()[:1]
+            raise ModelFailed(": ".join([type(error).__name__, *words])) from error
 
 
 @contextmanager
@@ -164,10 +165,11 @@ def _best(question: Question, acquisition: Acquisition, n: int) -> tuple[Points,
             return result
 
         points, best = climb(domain, score, question.candidates, question.incumbents, rng, effort)
-        if not len(points) or not np.isfinite(best[0]):
+        first = next((k for k in range(len(points)) if np.isfinite(best[k]) and domain.is_sound(points[k:k + 1])), None)
+        if first is None:
             raise ModelFailed("no untried point was found")
-        chosen = Points.join(chosen, points[:1])
-        values.append(float(best[0]))
+        chosen = Points.join(chosen, points[first:first + 1])
+        values.append(float(best[first]))
         under_way = _tensor(domain.encode(chosen))
         acquisition.acqf.set_X_pending(under_way if waiting is None else torch.cat([waiting, under_way]))
     return chosen, np.array(values)
