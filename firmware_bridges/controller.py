@@ -180,7 +180,7 @@ class Controller(ABC):
             self.publish("LAST_ERROR", str(error))
             raise
         if not self._is_connected:
-            raise LinkDown(f"{self._who(key)}: {key}: not connected: {self._down_cause}")
+            raise LinkDown(f"{self._who(key)}: {self.channels[key].name}: not connected: {self._down_cause}")
         try:
             self.commands[key](value)
         except LinkError as error:

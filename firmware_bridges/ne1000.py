@@ -164,11 +164,10 @@ def number(value: float) -> str:
     LimitError
         When it does not fit: more than 9999, or so small that it would become zero.
     """
+    is_in_range = value == 0 or 0.0005 <= value < 9999.5  # False for NaN
     for n_decimals in (3, 2, 1, 0):
         text = f"{value:.{n_decimals}f}"
-        if len(text.replace(".", "")) <= 4:
-            if value < 0 or (value > 0 and float(text) == 0):
-                break
+        if is_in_range and len(text.replace(".", "")) <= 4:
             return text
     raise LimitError(f"pump: given {value:g}; allowed: 0, or 0.001..9999")
 

@@ -363,7 +363,11 @@ class PumpController(Controller):
         failures = []
         for pump in self.pumps.values():
             try:
-                self.halt(pump)
+                if pump.is_up:
+                    self.halt(pump)
+                else:
+                    pump.is_stop_wanted = True
+                    self.line.once(pump.address, "STP")  # it may hear though it cannot be heard; it costs one deadline
             except InstrumentError as error:
                 failures.append(error)
         if failures:
