@@ -63,12 +63,18 @@ class Motion:
         self.what = what
         self.checkpoint = checkpoint
         self.cause = ""
+        self.kind: type[InstrumentError] = CommandError
         self.ended = threading.Event()
 
-    def fail(self, cause: str) -> None:
+    def fail(self, cause: str, kind: type[InstrumentError] = CommandError) -> None:
         """The first cause counts: what follows is its consequence."""
-        self.cause = self.cause or cause
+        if not self.cause:
+            self.cause, self.kind = cause, kind
         self.ended.set()
+
+    def lose(self, error: LinkError) -> None:
+        """The line has dropped."""
+        self.fail(f"the line dropped during the motion, which is not sent again: {error}", LinkDown)
 
     def hear(self, message: m.Message) -> bool:
         """Take note of a message; returns whether it was about this motion."""
@@ -136,25 +142,35 @@ class ArmController(Controller):
     def _lost(self, error: LinkError) -> None:
         motion = self._motion
         if motion is not None:
-            motion.fail(f"the line dropped during the motion, which is not sent again: {error}")
+            motion.lose(error)
         if not self.is_stopping:
             self.poll_soon()
 
     # ---------------------------------------------------------------------------------------------------- readings
 
-    def _read_back(self) -> m.RobotStatus:
-        """Ask for everything and publish it."""
-        wanted = (frozenset({code}) for code in (m.STATUS_ROBOT, m.JOINTS, m.POSE))
-        status, joints, pose = self._line.ask(_STATUS + _POSITION, *wanted, refusals=MALFORMED)
-        parsed = m.RobotStatus.parse(status)
-        self.publish("JOINTS", joints.numbers(6))
-        self.publish("POSE", pose.numbers(6))
-        self._read_gripper()
-        self._publish_status(parsed)
-        return parsed
+    def _hear(self, message: m.Message) -> bool:
+        """Every message of the control port, in its reader's thread: readings are published in the order the robot said them.
 
-    def _publish_status(self, status: m.RobotStatus) -> None:
+        So no status from before an error, a reset or a motion can be taken for one from after it.
+        """
         motion = self._motion
+        match message.code:
+            case m.STATUS_ROBOT:
+                self._publish_status(m.RobotStatus.parse(message), motion)
+            case m.JOINTS:
+                self.publish("JOINTS", message.numbers(6))
+            case m.POSE:
+                self.publish("POSE", message.numbers(6))
+            case m.GRIPPER_STATE:
+                state = m.GripperState.parse(message)
+                self.publish("HOLDING", state.is_holding)
+                self.publish("GRIPPER_RBV", "open" if state.is_open else "closed")
+        if message.is_failure:
+            self._words = self._words or message.words  # the first one counts: [1011] and the like only follow
+            log.warning("%s: %s", self.name, message.words)
+        return motion is not None and motion.hear(message)
+
+    def _publish_status(self, status: m.RobotStatus, motion: Motion | None) -> None:
         if motion is not None and (status.is_in_error or not status.is_activated):
             motion.fail(self._words or f"the robot is {status.state}")
         if not status.is_in_error:
@@ -162,11 +178,31 @@ class ArmController(Controller):
         self.publish("STATE", status.state)
         self.publish("ERROR_TEXT", (self._words or "in error since before the bridge connected") if status.is_in_error else "")
 
+    def _watch(self, message: m.Message) -> None:
+        """Every message of the monitoring port, in its reader's thread: joints and pose during a motion, for people."""
+        key = {m.JOINTS: "JOINTS", m.POSE: "POSE"}.get(message.code)
+        if key is None or self._motion is None:
+            return
+        now = time.monotonic()
+        if now >= self._next_monitor_s[message.code]:
+            self._next_monitor_s[message.code] = now + MONITOR_S
+            self.publish(key, message.numbers(6))
+
+    def _read_back(self) -> m.RobotStatus:
+        """Ask for everything; it is published as it comes."""
+        wanted = (frozenset({code}) for code in (m.STATUS_ROBOT, m.JOINTS, m.POSE))
+        status = self._line.ask(_STATUS + _POSITION, *wanted, refusals=MALFORMED)[0]
+        self._read_gripper()
+        return m.RobotStatus.parse(status)
+
+    def _read_status(self) -> m.RobotStatus:
+        return m.RobotStatus.parse(self._line.ask(_STATUS, frozenset({m.STATUS_ROBOT}), refusals=MALFORMED)[0])
+
     def _read_gripper(self) -> m.GripperState | None:
         if self._no_gripper:
             return None
         try:
-            state = m.GripperState.parse(self._line.ask(_GRIPPER, frozenset({m.GRIPPER_STATE}), refusals=MALFORMED | {_NO_GRIPPER})[0])
+            return m.GripperState.parse(self._line.ask(_GRIPPER, frozenset({m.GRIPPER_STATE}), refusals=MALFORMED | {_NO_GRIPPER})[0])
         except CommandError as error:
             if f"[{_NO_GRIPPER}]" not in str(error):
                 raise
@@ -174,27 +210,6 @@ class ArmController(Controller):
             for key in ("GRIPPER_RBV", "HOLDING"):
                 self.invalidate(key, self._no_gripper)
             return None
-        self.publish("HOLDING", state.is_holding)
-        self.publish("GRIPPER_RBV", "open" if state.is_open else "closed")
-        return state
-
-    def _hear(self, message: m.Message) -> bool:
-        """Every message of the control port, in its reader's thread."""
-        if message.is_failure:
-            self._words = self._words or message.words  # the first one counts: [1011] and the like only follow
-            log.warning("%s: %s", self.name, message.words)
-        motion = self._motion
-        return motion is not None and motion.hear(message)
-
-    def _watch(self, message: m.Message) -> None:
-        """Every message of the monitoring port, in its reader's thread: joints and pose, while they change."""
-        key = {m.JOINTS: "JOINTS", m.POSE: "POSE"}.get(message.code)
-        if key is None or not self.is_connected:
-            return
-        now = time.monotonic()
-        if now >= self._next_monitor_s[message.code]:
-            self._next_monitor_s[message.code] = now + MONITOR_S
-            self.publish(key, message.numbers(6))
 
     # ---------------------------------------------------------------------------------------------------- commands
 
@@ -257,8 +272,11 @@ class ArmController(Controller):
             self._last_checkpoint = self._last_checkpoint % m.MAX_CHECKPOINT + 1
             motion = self._motion = Motion(what, self._last_checkpoint)
             fenced = request + m.command("SetCheckpoint", motion.checkpoint) + _STATUS
-            self._line.ask(fenced, frozenset({m.STATUS_ROBOT}), is_fenced=True)
-            if self._n_halts != n_halts:  # a STOP that came before there was a motion to fail
+            try:
+                self._line.ask(fenced, frozenset({m.STATUS_ROBOT}), is_fenced=True)
+            except LinkError as error:
+                motion.lose(error)
+            if self._n_halts != n_halts and not motion.cause:  # a STOP that came before there was a motion to fail
                 motion.fail("stopped")
                 self._clear()
             if not motion.ended.wait(deadline_s):
@@ -271,7 +289,7 @@ class ArmController(Controller):
             self._moving.release()
         if motion.cause:
             self._show_failure()
-            raise CommandError(f"{self.name}: {what} failed: {motion.cause}")
+            raise motion.kind(f"{self.name}: {what} failed: {motion.cause}")
 
     def _show_failure(self) -> None:
         """STATE and ERROR_TEXT are true when the command comes back."""
@@ -282,8 +300,7 @@ class ArmController(Controller):
 
     def _ready_the_queue(self) -> None:
         """After a stop the robot is paused with an empty queue: resume it, after making sure that it is empty."""
-        status = m.RobotStatus.parse(self._line.ask(_STATUS, frozenset({m.STATUS_ROBOT}), refusals=MALFORMED)[0])
-        self._publish_status(status)
+        status = self._read_status()
         if status.is_activated and status.is_paused and not status.is_in_error:
             self._resume()
 

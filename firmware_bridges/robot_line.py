@@ -34,21 +34,20 @@ class _Waiter:
     """Somebody who asked: done when one message of each wanted set of codes has come, or a refusal."""
 
     def __init__(self, wanted: tuple[frozenset[int], ...], refusals: Container[int], is_fenced: bool) -> None:
-        self._wanted = list(wanted)
+        self._wanted = wanted
+        self._got: dict[int, Message] = {}
         self._refusals = refusals
         self._is_fenced = is_fenced
-        self.replies: list[Message] = []
         self.refusal: Message | None = None
         self.failure: LinkError | None = None
         self.done = threading.Event()
 
     def offer(self, message: Message) -> bool:
         """Take the message if it is the one waited for."""
-        for codes in self._wanted:
-            if message.code in codes:
-                self._wanted.remove(codes)
-                self.replies.append(message)
-                if not self._wanted:
+        for i, codes in enumerate(self._wanted):
+            if message.code in codes and i not in self._got:
+                self._got[i] = message
+                if len(self._got) == len(self._wanted):
                     self.done.set()
                 return True
         if message.code not in self._refusals or self.refusal is not None:
@@ -57,6 +56,11 @@ class _Waiter:
         if not self._is_fenced:
             self.done.set()
         return True
+
+    @property
+    def replies(self) -> list[Message]:
+        """In the order of what was wanted: another's question may have overtaken a part of ours."""
+        return [self._got[i] for i in sorted(self._got)]
 
 
 class RobotLine:
@@ -118,8 +122,8 @@ class RobotLine:
                 thread.join(2 * _SILENCE_S)
 
     def ask(self, request: bytes, *wanted: frozenset[int], refusals: Container[int] = ANY_ERROR, is_fenced: bool = False,
-            deadline_s: float = REPLY_S) -> list[Message]:
-        """Send a request; returns its replies in the order they came. Several threads may wait at a time.
+            deadline_s: float | None = None) -> list[Message]:
+        """Send a request; returns its replies in the order of `wanted`. Several threads may wait at a time.
 
         Parameters
         ----------
@@ -131,6 +135,8 @@ class RobotLine:
             Error codes that can be meant for this request; others belong to somebody who waits longer.
         is_fenced : bool
             A refusal is raised only when everything wanted has come.
+        deadline_s : float, optional
+            Wall seconds; `REPLY_S` when left out.
 
         Raises
         ------
@@ -145,7 +151,7 @@ class RobotLine:
                 raise LinkDown(f"{self.name}: not connected: {self._down}", request)
             self._waiters.append(waiter)
         self._send(request, waiter)
-        replies = self._await(waiter, request, deadline_s)
+        replies = self._await(waiter, request, REPLY_S if deadline_s is None else deadline_s)
         if waiter.refusal is not None:
             raise CommandError(f"{self.name}: {waiter.refusal.words}")
         return replies
@@ -204,7 +210,7 @@ class RobotLine:
         with self._state:
             is_first, self._down = self._down is None, self._down or error
             for waiter in self._waiters:
-                waiter.failure = error
+                waiter.failure = waiter.failure or self._down
                 waiter.done.set()
         self._control.close()
         self._monitor.close()
