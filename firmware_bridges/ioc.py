@@ -12,6 +12,7 @@ softioc starts EPICS at import.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import queue
 import threading
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from softioc import alarm, builder, softioc
+from softioc.imports import dbCore
 
 from firmware_bridges.controller import Controller
 from lab.core.channels import ERROR_LENGTH, ERROR_SUFFIX, Channel
@@ -53,6 +55,7 @@ class Ioc:
             else:
                 self._readings[key] = _read_record(self._prefix + key, channel)
         builder.LoadDatabase()
+        _leave_memory_unlocked()
         softioc.iocInit(_Workers(len(self._errors)), enable_pva=False)
         self._controller.subscribe(self._on_news)
 
@@ -169,3 +172,13 @@ def _cut(text: str, length: int) -> str:
 
 def _whole(limit: float | None) -> int | None:
     return None if limit is None else int(limit)
+
+
+def _leave_memory_unlocked() -> None:
+    """Have iocInit not lock this process into memory.
+
+    Where it may (as root, or with CAP_IPC_LOCK) EPICS calls mlockall, which makes the whole stack of each of some 40 threads
+    resident: 330 MB a bridge instead of 70. A bridge has no real-time duty that paging could spoil.
+    Source: EPICS 7 release notes, "dbThreadRealtimeLock".
+    """
+    ctypes.c_int.in_dll(dbCore, "dbThreadRealtimeLock").value = 0
