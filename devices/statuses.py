@@ -28,14 +28,17 @@ class OperationStatus(OphydStatus):
     what : str
         What is waited for, for the message of a missed deadline: ``pump_cs: RATE = 2``.
     deadline_s : float
-        Wall seconds after which it fails with a LinkTimeout.
+        Wall seconds after which it fails.
+    missed : type of InstrumentError
+        What it fails with then: LinkTimeout where an answer is waited for, CommandError where physics is.
     """
 
-    def __init__(self, obj: Any, what: str, deadline_s: float) -> None:
+    def __init__(self, obj: Any, what: str, deadline_s: float, missed: type[InstrumentError] = LinkTimeout) -> None:
         self._what = what
         self._reporting = threading.Lock()
         self._is_reported = False
         self._deadline_s = deadline_s
+        self._missed = missed
         self._exception: Exception | None = None
         super().__init__(obj=obj, timeout=deadline_s)
 
@@ -58,7 +61,7 @@ class OperationStatus(OphydStatus):
         # Ophyd's hook between the end of waiting and the callbacks.
         if isinstance(self._exception, StatusTimeoutError):
             self._is_reported = True
-            self._exception = LinkTimeout(f"{self._what}: not done within {self._deadline_s:g} s")
+            self._exception = self._missed(f"{self._what}: not done within {self._deadline_s:g} s")
 
 
 Steps = Generator[Status, None, None]
