@@ -117,8 +117,8 @@ class DetectorServer:
 
     # ---------------------------------------------------------------------------------------------- requests
 
-    def answer(self, method: str, path: str, body: bytes) -> Reply | None:
-        """What a request gives, waiting for commands that take time; None when it was lost on the way."""
+    def answer(self, method: str, path: str, body: bytes, hung_up: threading.Event) -> Reply | None:
+        """What a request gives, waiting for commands that take time; None when it was lost on the way, or its client `hung_up`."""
         sent = f"{method} {path}\n".encode() + body
         heard = self.plan.request(sent)
         self._happen(self.plan.events(at_exchange=True))
@@ -132,14 +132,9 @@ class DetectorServer:
         while reply.ticket is not None and not self.firmware.is_over(reply.ticket):
             with self._stepped:
                 self._stepped.wait(POLL_S)
-            if self._stopped.is_set():
+            if hung_up.is_set():
                 return None
         return reply
-
-    def pause(self, delay_s: float) -> None:
-        """Let `delay_s` wall seconds pass, less when the server stops."""
-        if delay_s > 0.0:
-            self._stopped.wait(delay_s)
 
     # ---------------------------------------------------------------------------------------------- the loop
 
@@ -231,11 +226,11 @@ class _Http(ThreadingMixIn, TCPServer):
 
     allow_reuse_address = True
     daemon_threads = False
-    request_queue_size = 32
+    request_queue_size = 128
 
     def __init__(self, detector: DetectorServer, port: int) -> None:
         self.detector = detector
-        self.is_closing = False
+        self.hung_up = threading.Event()
         self._connections: set[socket.socket] = set()
         self._guard = threading.Lock()
         super().__init__((HOST, port), _Handler)
@@ -254,7 +249,7 @@ class _Http(ThreadingMixIn, TCPServer):
 
     def hang_up(self) -> None:
         """Close all connections, so that their threads end."""
-        self.is_closing = True
+        self.hung_up.set()
         with self._guard:
             for connection in self._connections:
                 with contextlib.suppress(OSError):  # the client was first
@@ -293,8 +288,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Reply(HTTPStatus.LENGTH_REQUIRED, b"Content-Length is missing or too large", "text/plain"))
             return
         body = self.rfile.read(int(length))
-        reply = self.server.detector.answer(self.command, self.path, body)
-        if self.server.is_closing:
+        reply = self.server.detector.answer(self.command, self.path, body, self.server.hung_up)
+        if self.server.hung_up.is_set():
             self.close_connection = True
         elif reply is not None:
             self._send(reply)
@@ -304,11 +299,11 @@ class _Handler(BaseHTTPRequestHandler):
                 f"Content-Length: {len(reply.body)}\r\n\r\n").encode("latin-1")
         whole = head + reply.body
         for parcel in self.server.detector.plan.reply(whole):
-            self.server.detector.pause(parcel.delay_s)
+            if self.server.hung_up.wait(parcel.delay_s):
+                return
             if len(parcel.data) < len(whole):
                 self.close_connection = True  # cut off in the middle: the client is not to wait for the rest
-            if not self.server.is_closing:
-                self.wfile.write(parcel.data)
+            self.wfile.write(parcel.data)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: requests are not worth a log line."""

@@ -39,6 +39,8 @@ FULL_SYSTEM = 2500
 """Up to so many designs one system is solved for all; beyond, one of the nearest `NEIGHBOURS` for each question."""
 NEIGHBOURS = 64
 NOISE_NEIGHBOURS = 5
+SAME = 1e-9
+"""Designs nearer than this, relative to the numbers or to the table's box, are one design: rounding, not intent."""
 
 NUMBERS = ("temperature", "time", "stir")
 LIQUID_NUMBERS = ("fraction", "volume")
@@ -89,7 +91,7 @@ def read_table(file: str, columns: Sequence[str], categories: Sequence[str], out
     """
     groups: dict[tuple[Cell, ...], list[float]] = {}
     for row, cells in _rows(file, (*columns, output)):
-        design = tuple(_text(file, row, name, cells[name]) if name in categories else _number(file, row, name, cells[name])
+        design = tuple(_text(file, row, name, cells[name]) if name in categories else float(f"{_number(file, row, name, cells[name]):.9g}")
                        for name in columns)
         value = _number(file, row, output, cells[output])
         if not full_scale[0] <= value <= full_scale[1]:
@@ -175,14 +177,14 @@ class Interpolator:
         """
         point = self._coordinates(inputs)
         distance, nearest = self._distances(point)
-        if distance[nearest[0]] == 0.0:
+        if distance[nearest[0]] <= SAME:
             return float(self._means[nearest[0]])
         return float(np.clip(self._radial(point[None, :])[0], self._means.min(), self._means.max()))
 
     def deviation(self, inputs: Sequence[Cell]) -> float:
         """Standard deviation among samples at one row of inputs."""
         distance, nearest = self._distances(self._coordinates(inputs))
-        if distance[nearest[0]] == 0.0:
+        if distance[nearest[0]] <= SAME:
             return float(math.sqrt(self._variances[nearest[0]]))
         weights = distance[nearest] ** -2.0
         return float(math.sqrt((weights * self._variances[nearest]).sum() / weights.sum()))

@@ -38,7 +38,7 @@ CALIBRATION_ERROR = 0.01
 WORTH_A_TABLE = 16
 """From so many frames on, a table of the counting noise is faster."""
 
-DOSE_JITTER = 0.002
+DOSE_JITTER = 0.001
 """Standard deviation of the relative error that changes from one dose to the next."""
 
 Pose = tuple[float, ...]
@@ -77,6 +77,7 @@ class World:
         self._liquids = _liquids_by_address(lab)
         self._calibration = {address: 1.0 + CALIBRATION_ERROR * float(_chance(self._seed, "pump", address).standard_normal())
                              for address in self._liquids}
+        self._jitters: dict[tuple[int, str], float] = {}
         self._places = dict(lab.places)
         self._synthesiser = _first_place(lab, "synthesiser")
         self._stage = _first_place(lab, "detector")
@@ -115,9 +116,14 @@ class World:
             if film is None:
                 self._spilled_ml[address] = self._spilled_ml.get(address, 0.0) + volume_ml * self._calibration.get(address, 1.0)
                 return
-            jitter = 1.0 + DOSE_JITTER * float(_chance(self._seed, "dose", address, film.name).standard_normal())
-            true_ml = volume_ml * self._calibration.get(address, 1.0) * jitter
+            true_ml = volume_ml * self._calibration.get(address, 1.0) * self._jitter(address, film.name)
             film.dose(address, self._liquids.get(address, f"unknown{address}"), volume_ml, true_ml)
+
+    def _jitter(self, address: int, sample: str) -> float:
+        """Factor of a pump's doses into one sample, however they are cut into increments."""
+        if (address, sample) not in self._jitters:
+            self._jitters[address, sample] = 1.0 + DOSE_JITTER * float(_chance(self._seed, "dose", address, sample).standard_normal())
+        return self._jitters[address, sample]
 
     def set_heater(self, target_c: float | None) -> None:
         """Heat to `target_c` degC; None switches the heater off."""

@@ -703,6 +703,29 @@ def test_an_unplugged_detector_refuses_until_it_is_plugged_in_again(site: Site) 
     assert heads([site.client.receive(), site.client.receive()]) == ["dheader-1.0", "dseries_end-1.0"]
 
 
+def test_a_cable_pulled_during_an_exposure_hangs_nobody(site: Site) -> None:
+    ready(site.client)
+    site.client.put("detector/config/count_time", 3600.0)
+    site.client.put("detector/config/nimages", 1000)
+    site.client.put("detector/command/arm")
+    seen: list[Exception] = []
+
+    def trigger() -> None:
+        try:
+            site.client.put("detector/command/trigger")
+        except (OSError, http.client.HTTPException) as error:
+            seen.append(error)
+
+    waiting = threading.Thread(target=trigger)
+    waiting.start()
+    while not site.server.firmware.wait_s() < float("inf"):
+        pass
+    site.server.inject(fault("hang_up"))
+    waiting.join(DEADLINE_S)
+    assert not waiting.is_alive()
+    assert len(seen) == 1
+
+
 def test_a_hang_up_closes_connections_and_new_ones_are_taken(site: Site) -> None:
     assert site.client.state() == "na"
     site.server.inject(fault("hang_up"))

@@ -52,6 +52,13 @@ def test_rows_of_one_design_are_its_replicates(tmp_path: Path) -> None:
     assert [list(values) for values in table.replicates] == [[10, 12], [40], [20]]
 
 
+def test_numbers_that_differ_by_rounding_are_one_design(tmp_path: Path) -> None:
+    rows = "a,b,y\n0.3,0.7,1\n0.30000000000000004,0.7,3\n0,1,5\n1,0,7\n"
+    table = read_table(write(tmp_path, rows), ["a", "b"], [], "y", (0, 100))
+    assert len(table.designs) == 3
+    assert Interpolator(table).mean((0.1 + 0.2, 0.7)) == 2.0
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("a,c,y\n0,1,2\n", r"table.csv: columns: given no column b; allowed: a header with a, b, y; it has a, c, y"),
     ("", r"no column a, b, y"),
