@@ -98,7 +98,7 @@ def test_a_failed_trial_keeps_its_cause_and_stands_among_the_events(ledger: Ledg
     assert [(t.state, t.cause) for t in ledger.trials(campaign)] == [
         (TrialState.FAILED, "pump 2: alarm: stalled"), (TrialState.ABANDONED, "withdrawn by the operator")]
     assert [(e.trial, e.text) for e in ledger.events(campaign) if e.kind == "failure"] == [
-        (0, "trial 0 failed: pump 2: alarm: stalled"), (1, "trial 1 abandoned: withdrawn by the operator")]
+        (0, "failed: pump 2: alarm: stalled"), (1, "abandoned: withdrawn by the operator")]
     with pytest.raises(LedgerError, match="without a cause"):
         ledger.fail_trial(campaign, other, "")
     with pytest.raises(LedgerError, match="given completed; allowed: failed, abandoned"):

@@ -237,7 +237,7 @@ def connect_in_process(folder: Path, readable: Sequence[Path]) -> Any:
     data.mkdir(parents=True, exist_ok=True)
     tree = from_uri(database, writable_storage=[data, f"sqlite:///{folder / 'tables.db'}"], readable_storage=list(readable),
                     init_if_not_exists=not database.exists(), specs=[{"name": "CatalogOfBlueskyRuns", "version": "3.0"}])
-    logging.getLogger("tiled").setLevel(logging.WARNING)  # it greets on standard error
+    logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # else it greets on standard error
     warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")  # starlette's, on its way to httpx2
     # No secret: nobody else can reach this server. Tiled asks for a key of letters and digits.
     app = build_app(tree, authentication=Authentication(single_user_api_key="inprocess"))

@@ -154,7 +154,7 @@ class Ledger:
         LedgerError
             When the trial is not suggested, or another sample is at `place`.
         """
-        sample = f"{campaign}-s{index:03d}"
+        sample = f"{campaign}-s{index + 1:03d}"  # people count from one
         with self._store.write() as connection:
             self._check_open(connection, campaign, "start a trial")
             self._change(connection, campaign, index, (TrialState.SUGGESTED,), TrialState.RUNNING, "started")
@@ -187,7 +187,7 @@ class Ledger:
             raise LedgerError(f"{campaign}: trial {index}: {state.value} without a cause")
         with self._store.write() as connection:
             self._change(connection, campaign, index, (TrialState.SUGGESTED, TrialState.RUNNING), state, "ended", cause=cause)
-            add_event(connection, self._store, campaign, index, "failure", f"trial {index} {state.value}: {cause}")
+            add_event(connection, self._store, campaign, index, "failure", f"{state.value}: {cause}")
 
     def trials(self, campaign: str) -> list[Trial]:
         """All trials in the order of their suggestion.

@@ -1,0 +1,115 @@
+"""What ``lab ls`` and ``lab show`` tell of the campaigns on record: plain data, for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from lab.core.config import CampaignConfig
+from lab.core.trial import Trial, TrialState
+from lab.records.ledger import Ledger
+from lab.records.render import render_campaigns, render_summary
+from lab.records.rows import UNCONFIRMED, CampaignRow
+
+__all__ = ["campaign_rows", "render_campaigns", "render_summary", "summary"]
+
+
+def campaign_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """All campaigns, the oldest first: ``campaign, name, status, cause, started, ended, trials`` and ``best``."""
+    return [{**_head(row), "best": _best(row, ledger.trials(row.id))} for row in ledger.campaigns()]
+
+
+def summary(ledger: Ledger, campaign: str) -> dict[str, Any]:
+    """One campaign, JSON-able.
+
+    Parameters
+    ----------
+    campaign : str
+        Id, unique beginning of one, or a name (then its newest).
+
+    Raises
+    ------
+    LedgerError
+        When there is no such campaign.
+    """
+    row = ledger.campaign(campaign)
+    trials, doses, steps = ledger.trials(row.id), ledger.doses(row.id), ledger.steps(row.id)
+    samples, events = ledger.samples(row.id), ledger.events(row.id)
+    moves = [move for sample in samples for move in ledger.moves(sample.id)]
+    ended_wall, ended_lab_s = _last_sign(row, [*doses, *moves, *steps, *events])
+    return {
+        **_head(row),
+        "host": row.host,
+        "pid": row.pid,
+        "wall_s": (datetime.fromisoformat(ended_wall) - datetime.fromisoformat(row.started_wall)).total_seconds(),
+        "lab_s": ended_lab_s - row.started_lab_s,
+        "best": _best(row, trials),
+        "table": [_trial(trial) for trial in trials],
+        "samples": [dataclasses.asdict(sample) for sample in samples],
+        "unconfirmed": {"doses": [dataclasses.asdict(dose) for dose in doses if dose.state == UNCONFIRMED],
+                        "moves": [dataclasses.asdict(move) for move in moves if move.state == UNCONFIRMED]},
+        "stations": {station: {"busy_s": busy_s} for station, busy_s in ledger.busy_s(row.id).items()},
+        "events": [dataclasses.asdict(event) for event in events],
+        "runs": [dataclasses.asdict(run) for run in ledger.runs(row.id)],
+    }
+
+
+def _head(row: CampaignRow) -> dict[str, Any]:
+    config = _config(row)
+    return {"campaign": row.id, "name": row.name, "status": row.status, "cause": row.cause, "started": row.started_wall,
+            "ended": row.ended_wall, "trials": dict(row.n_trials),
+            "objective": None if config is None else {"name": config.objective.name, "goal": config.objective.goal,
+                                                      "unit": config.objective.unit}}
+
+
+def _config(row: CampaignRow) -> CampaignConfig | None:
+    """The campaign's file; None when another version of Labwright wrote it."""
+    try:
+        return CampaignConfig.model_validate_json(row.config)
+    except ValidationError:
+        return None
+
+
+def _best(row: CampaignRow, trials: list[Trial]) -> dict[str, Any] | None:
+    """The best measured trial among those whose means keep the outcome constraints; None when there is none."""
+    config = _config(row)
+    if config is None:
+        return None
+    name, sign = config.objective.name, 1.0 if config.objective.goal == "maximize" else -1.0
+    best: tuple[float, Trial] | None = None
+    for trial in trials:
+        if trial.state is not TrialState.COMPLETED or trial.outcome is None or name not in trial.outcome.measured:
+            continue
+        means = {outcome: measured.mean for outcome, measured in trial.outcome.measured.items()}
+        if not all(limit.names[0] in means and limit.is_met(means) for limit in config.outcome_limits):
+            continue
+        if best is None or sign * means[name] > best[0]:
+            best = (sign * means[name], trial)
+    return None if best is None else _trial(best[1])
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    outcome = trial.outcome
+    return {
+        "trial": trial.index + 1, "state": trial.state.value, "origin": trial.origin, "sample": trial.sample,
+        "planned": dict(trial.planned), "executed": dict(trial.executed),
+        "outcomes": {} if outcome is None else {name: {"mean": m.mean, "sem": m.sem} for name, m in outcome.measured.items()},
+        "details": {} if outcome is None else {name: value if value == value else None for name, value in outcome.details.items()},
+        "cause": trial.cause,
+    }
+
+
+def _last_sign(row: CampaignRow, happenings: Sequence[object]) -> tuple[str, float]:
+    """Wall and laboratory time of a campaign's end; of one that has not been closed, of the last thing it wrote."""
+    if row.ended_wall is not None and row.ended_lab_s is not None:
+        return row.ended_wall, row.ended_lab_s
+    wall, lab_s = row.started_wall, row.started_lab_s
+    for happening in happenings:
+        for prefix in ("announced", "began", "recorded", "ended"):
+            wall = max(wall, getattr(happening, f"{prefix}_wall", None) or wall)
+            lab_s = max(lab_s, getattr(happening, f"{prefix}_lab_s", None) or lab_s)
+    return wall, lab_s
