@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,7 +150,8 @@ def _run(
 
     lines, home = Lines(), Home.default()
     lines.console.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
-    with Session(lab, home, faults=rows, say=lines.trouble) as session:
+    # Bluesky prints; standard output is for the JSON object alone.
+    with redirect_stdout(sys.stderr), Session(lab, home, faults=rows, say=lines.trouble) as session:
         ran, end = session.run_campaign(campaign, lines, str(campaign_file))
         result = result_of(ran, end)
     if as_json:
@@ -226,3 +227,7 @@ def _show(data: Any, render: Any, as_json: bool) -> None:
     if not sys.stdout.isatty():
         console.width = max(console.width, 200)
     console.print(render(data))
+
+
+if __name__ == "__main__":
+    main()

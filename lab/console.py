@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +74,7 @@ def open_console(lab: LabConfig, lab_file: Path, faults: Sequence[Mapping[str, A
     with Session(lab, Home.default(), faults=faults, say=notes.append, is_console=True) as session:
         for note in notes:
             screen.print(f"[yellow]![/] {note}", markup=True)
+        session.catalogue.replay(session.home.runs)
         session.say = lambda text: screen.print(f"\n[yellow]![/] {text}")
         _open_ipython(session, lab_file)
         screen.print("[dim]making the instruments safe, ending bridges ...[/]")
@@ -84,7 +84,6 @@ def _open_ipython(session: Session, lab_file: Path) -> None:
     from IPython.terminal.embed import InteractiveShellEmbed
     from traitlets.config import Config
 
-    logging.getLogger("ophyd").setLevel(logging.ERROR)
     config = Config()
     config.TerminalInteractiveShell.confirm_exit = False
     banner = (f"\nLaboratory {session.lab.name} ({lab_file}). {len(session.devices)} devices: {', '.join(session.devices)}.\n"
@@ -112,7 +111,7 @@ def namespace(session: Session) -> dict[str, Any]:
         "bp": plans,
         "bps": plan_stubs,
         "campaign": campaign_command(session, live),
-        "catalogue": session.catalogue.client,
+        "catalogue": session.catalogue,
         "ledger": session.ledger,
         "Dose": Dose,
         "Pick": Pick,

@@ -135,7 +135,8 @@ class Session:
 
     def start(self) -> None:
         """Start processes, connect devices, open the records. An instrument that is offline is said, not raised."""
-        self.home.path.mkdir(parents=True, exist_ok=True)
+        self.home.logs.mkdir(parents=True, exist_ok=True)
+        _log_to(self.home.logs / "session.log")
         self._start_processes()
         self._make_devices()
         self._open_records()
@@ -157,7 +158,10 @@ class Session:
             for name, said in self.make_safe().items():
                 if said != "safe":
                     self.say(f"{name}: not safe: {said}")
-            self.catalogue.close(SAFE_S)
+            filed = self.catalogue.close(SAFE_S)
+            if filed.pending or filed.failed:
+                self.say(f"Tiled still lacks {filed.pending + filed.failed} runs; lab console files them from {self.home.runs} "
+                         f"({filed.last_error or 'there was no time'})")
             self.documents.close()
             self.ledger.close()
         for child in self.bridges:  # each makes its instrument safe once more, then goes
@@ -294,6 +298,8 @@ class Session:
             self.devices[name] = make[config.kind]()
         for device in self.devices.values():
             device.wait_for_connection(timeout=CONNECT_S)
+        # libca prints every lost connection over the operator's screen; the devices say it in words.
+        importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
         pumps, plate = self._one("pump"), self._one("hotplate")
         if pumps is not None and plate is not None:
             self.devices["synthesiser"] = Synthesiser(name="synthesiser", pumps=pumps, hotplate=plate)
@@ -356,3 +362,17 @@ class Session:
     def _say_and_note(self, text: str) -> None:
         log.warning(text)
         self.say(text)
+
+
+def _log_to(path: Path) -> None:
+    """What libraries and this process log goes to a file: the screen is for what a person has to know."""
+    from bluesky.log import config_bluesky_logging
+
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    for chatterer in ("httpx", "tiled", "alembic"):
+        logging.getLogger(chatterer).setLevel(logging.WARNING)
+    config_bluesky_logging(file=str(path), color=False, level="WARNING")

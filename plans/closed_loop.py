@@ -82,7 +82,7 @@ def closed_loop(cell: WorkCell, recipe: Recipe, conductor: Conductor) -> Plan:
     """
     yield Msg("rewindable", None, False)
     try:
-        problems = yield from recover(cell)
+        problems = yield from recover(cell, PATIENCE_S)
         _tell(conductor, "not ready at the start", problems)
         while True:
             yield from _await(conductor.next_order)
