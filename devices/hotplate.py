@@ -82,12 +82,11 @@ class Hotplate(BridgedDevice):
         """Heat (or cool) to a temperature and hold it; done when the plate is within `tolerance_c` of it.
 
         The status fails with LimitError when the temperature is not allowed, with the bridge's cause when a reading is
-        missing on the way, with CommandError when the heater is switched off meanwhile, and at its deadline.
+        missing on the way, and with CommandError when the heater is switched off meanwhile or at the deadline.
         """
         self._end_ramp("another temperature has been asked for")
         wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
-        status = OperationStatus(self, f"{self.name}: {temperature_c:g} degC", wall_s)
-        return follow(status, self._steps(temperature_c, wall_s))
+        return self._follow(f"{temperature_c:g} degC", self._steps(temperature_c, wall_s), wall_s)
 
     def off(self) -> OperationStatus:
         """Heater off; done when the bridge has switched it."""
@@ -102,8 +101,7 @@ class Hotplate(BridgedDevice):
         """Heater off; done when the plate is below `temperature_c`."""
         self._end_ramp("the plate is to cool down")
         wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
-        status = OperationStatus(self, f"{self.name}: below {temperature_c:g} degC", wall_s)
-        return follow(status, self._cooling_steps(temperature_c, wall_s))
+        return self._follow(f"below {temperature_c:g} degC", self._cooling_steps(temperature_c, wall_s), wall_s)
 
     def stop(self, *, success: bool = False) -> None:
         """Heater off: a ramp that nobody waits for must not go on."""
@@ -129,6 +127,9 @@ class Hotplate(BridgedDevice):
         self._ramp = _Ramp(self, f"below {temperature_c:g} degC", wall_s, lambda now_c: now_c < temperature_c, is_heated=False)
         yield self._ramp.status
 
+    def _follow(self, what: str, steps: Steps, wall_s: float) -> OperationStatus:
+        return follow(OperationStatus(self, f"{self.name}: {what}", wall_s, missed=CommandError), steps)
+
     def _end_ramp(self, why: str) -> None:
         ramp, self._ramp = self._ramp, None
         if ramp is not None:
@@ -143,7 +144,7 @@ class _Ramp:
     """
 
     def __init__(self, plate: Hotplate, what: str, wall_s: float, is_there: Callable[[float], bool], *, is_heated: bool) -> None:
-        self.status = OperationStatus(plate, f"{plate.name}: plate at {what}", wall_s)
+        self.status = OperationStatus(plate, f"{plate.name}: plate at {what}", wall_s, missed=CommandError)
         self._plate, self._what, self._is_there, self._is_heated = plate, what, is_there, is_heated
         self._looking = threading.Lock()
         self._subscriptions = [
