@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.files import load_lab
-from lab.session import Home, Session
+from lab.home import Home
+from lab.session import Session
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from lab.core.channels import Channel
 from lab.core.config import LabConfig
-from lab.session import Home, Session
+from lab.home import Home
+from lab.session import Session
 
 
 def check(lab: LabConfig, as_json: bool) -> int:

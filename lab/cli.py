@@ -144,9 +144,10 @@ def _run(
     lab = prepare(lab, campaign, lab_file=str(lab_path), campaign_file=str(campaign_file), table=world)
     rows = _load_faults(faults)
 
+    from lab.home import Home
     from lab.progress import Lines
     from lab.report import result_of, say_end
-    from lab.session import Home, Session
+    from lab.session import Session
 
     lines, home = Lines(), Home.default()
     lines.console.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
@@ -207,8 +208,8 @@ def _errors() -> Iterator[None]:
 def _ledger() -> Iterator[Any]:
     """The ledger of LAB_HOME, for reading."""
     from lab.core.clock import WallClock
+    from lab.home import Home
     from lab.records.ledger import Ledger
-    from lab.session import Home
 
     home = Home.default()
     if not home.ledger.exists():

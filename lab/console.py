@@ -10,8 +10,9 @@ from rich.console import Console
 
 from lab.core.config import LabConfig
 from lab.core.errors import LabError
+from lab.home import Home
 from lab.progress import Lines
-from lab.session import Home, Session
+from lab.session import Session
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -12,7 +12,7 @@ from lab.progress import point
 
 if TYPE_CHECKING:
     from lab.campaign import Campaign, End
-    from lab.session import Home
+    from lab.home import Home
 
 
 def result_of(campaign: Campaign, end: End) -> dict[str, Any]:

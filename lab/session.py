@@ -15,16 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lab.core.capabilities import Instrument
 from lab.core.clock import ScaledClock
-from lab.core.config import CampaignConfig, DetectorConfig, LabConfig
-from lab.core.errors import ConfigError, LabError, ServiceError
+from lab.core.config import CampaignConfig, LabConfig
+from lab.core.errors import LabError, ServiceError
+from lab.home import Home
 from lab.services import Child, Watch, bridge_environment, client_environment, free_ports
 from lab.translation import Translation
 
@@ -38,42 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 10.0
-"""Wall seconds for the Channel Access connections of one device."""
-
 SAFE_S = 10.0
 """Wall seconds for one instrument to be made safe when no RunEngine can be asked."""
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where a laboratory keeps its state: ``LAB_HOME``."""
-
-    path: Path
-
-    @classmethod
-    def default(cls) -> Home:
-        """``LAB_HOME``, or ``lab-home`` in the current folder."""
-        return cls(Path(os.environ.get("LAB_HOME", "lab-home")).absolute())
-
-    @property
-    def ledger(self) -> Path:
-        return self.path / "ledger.sqlite"
-
-    @property
-    def runs(self) -> Path:
-        return self.path / "runs"
-
-    @property
-    def catalogue(self) -> Path:
-        return self.path / "catalogue"
-
-    @property
-    def logs(self) -> Path:
-        return self.path / "logs"
-
-    def frames(self, campaign: str) -> Path:
-        return self.path / "frames" / campaign
 
 
 class Session:
@@ -138,7 +103,10 @@ class Session:
         self.home.logs.mkdir(parents=True, exist_ok=True)
         _log_to(self.home.logs / "session.log")
         self._start_processes()
-        self._make_devices()
+        instruments = importlib.import_module("lab.instruments")
+        self.devices = instruments.make_devices(self.lab, self.clock.speed)
+        # libca prints every lost connection over the operator's screen; the devices say it in words.
+        importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
         self._open_records()
         self._watch = Watch(self.bridges, self._say_and_note)
         self._watch.start()
@@ -190,15 +158,15 @@ class Session:
             Before anything moves (see `lab.validation`).
         """
         from lab.campaign import Campaign, Collector, End
+        from lab.instruments import work_cell
         from lab.optimise import make_optimizer
         from plans.closed_loop import closed_loop
 
         translation = Translation(config, self.lab, file)
-        cell_of = self._cell()
         optimizer = make_optimizer(config)
         campaign_id = self.ledger.open_campaign(config.name, config.model_dump_json(), self.lab.model_dump_json())
         collector = Collector()
-        cell = cell_of(self.home.frames(campaign_id))
+        cell = work_cell(self.lab, self.devices, self.clock, self.home.frames(campaign_id))
         campaign = Campaign(config, self.ledger, campaign_id, optimizer, translation, self._evaluator(config), collector,
                             cell.rack, self.clock, reporter)
         reporter.began(campaign)
@@ -279,36 +247,6 @@ class Session:
         for bridge in self.bridges:
             bridge.wait_ready()
 
-    def _make_devices(self) -> None:
-        from devices.arm import Arm
-        from devices.detector import Detector
-        from devices.hotplate import Hotplate
-        from devices.pump import PumpBank
-        from devices.synthesiser import Synthesiser
-
-        speed = self.clock.speed
-        for name, config in self.lab.instruments.items():
-            prefix = f"{self.lab.prefix}{name}:"
-            make: dict[str, Callable[[], Any]] = {
-                "pump": partial(PumpBank, prefix, name=name, config=config, speed=speed),
-                "hotplate": partial(Hotplate, prefix, name=name, speed=speed),
-                "arm": partial(Arm, prefix, name=name, places=self.lab.places, config=config, speed=speed),
-                "detector": partial(Detector, prefix, name=name, speed=speed),
-            }
-            self.devices[name] = make[config.kind]()
-        for device in self.devices.values():
-            device.wait_for_connection(timeout=CONNECT_S)
-        # libca prints every lost connection over the operator's screen; the devices say it in words.
-        importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
-        pumps, plate = self._one("pump"), self._one("hotplate")
-        if pumps is not None and plate is not None:
-            self.devices["synthesiser"] = Synthesiser(name="synthesiser", pumps=pumps, hotplate=plate)
-
-    def _one(self, kind: str) -> Any:
-        """The device of the laboratory's only instrument of a kind, or None."""
-        names = [name for name, config in self.lab.instruments.items() if config.kind == kind]
-        return self.devices[names[0]] if len(names) == 1 else None
-
     def _open_records(self) -> None:
         from bluesky import RunEngine
 
@@ -323,24 +261,11 @@ class Session:
         self.RE.subscribe(self.documents)
         self.RE.subscribe(self.catalogue.callback)
 
-    def _cell(self) -> Callable[[Path], Any]:
-        """What a plan works with, but for the folder of the frames."""
-        from plans.cell import WorkCell
-
-        def place(role: str) -> str:
-            names = [name for name, station in self.lab.stations.items() if station.role == role]
-            if len(names) != 1 or self.lab.stations[names[0]].slots != 1:
-                raise ConfigError(f"lab {self.lab.name}", "stations", f"{len(names)} of role {role}", "one, with one slot")
-            return names[0]
-
-        rack = tuple(p for p in self.lab.places if self.lab.stations[p.partition(".")[0]].role == "rack")
-        return partial(WorkCell, self._one("arm"), self.devices.get("synthesiser"), self._one("detector"), place("synthesiser"),
-                       place("detector"), rack, self.clock)
-
     def _evaluator(self, config: CampaignConfig) -> Callable[[Any], Any]:
+        from lab.instruments import geometry_of
         from lab.records.evaluate import evaluate
 
-        geometry = next(c.geometry for c in self.lab.instruments.values() if isinstance(c, DetectorConfig))
+        geometry = geometry_of(self.lab)
         return lambda documents: evaluate(documents, config, geometry)
 
     def _warm_up(self, config: CampaignConfig) -> None:
@@ -348,11 +273,11 @@ class Session:
 
         def load() -> None:
             began = time.monotonic()
+            from lab.instruments import geometry_of
             from lab.records.evaluate import warm_up
 
-            geometry = next(c.geometry for c in self.lab.instruments.values() if isinstance(c, DetectorConfig))
             if config.evaluate.kind == "phases":
-                warm_up(geometry)
+                warm_up(geometry_of(self.lab))
             if config.optimizer.engine == "ax":
                 importlib.import_module("lab.optimise.model_based").load()
             log.info("warmed up in %.1f s", time.monotonic() - began)
