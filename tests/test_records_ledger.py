@@ -477,3 +477,12 @@ def test_every_number_and_text_survives_the_ledger_exactly(ledger: Ledger, plann
     trial = ledger.trial(campaign, index)
     assert repr(dict(trial.planned)) == repr(planned) and repr(dict(trial.executed)) == repr(executed)
     assert trial.outcome is not None and trial.outcome.measured["y"] == Measured(mean, sem)
+
+
+def test_a_pump_that_could_not_be_asked_is_left_out_of_a_failed_dose(ledger: Ledger, campaign: str) -> None:
+    _, journal, _ = begin(ledger, campaign)
+    journal.dose_announced("k", {"cs": 0.5, "fa": 0.5})
+    with pytest.raises(LedgerError, match="dose k: fa: given nan; allowed: finite numbers"):
+        journal.dose_done("k", {"cs": 0.5, "fa": math.nan})
+    journal.dose_failed("k", {"cs": 0.5, "fa": math.nan}, "pump 1: no answer")
+    assert [(d.state, d.dispensed_ml) for d in ledger.doses(campaign)] == [("failed", {"cs": 0.5})]

@@ -73,7 +73,8 @@ class Catalogue:
         self._worker: threading.Thread | None = None
         self._open_runs: dict[str, list[Document]] = {}
         self._references = RunReferences()
-        self._pending, self._failures = 0, dict[str, str]()
+        self._pending = 0
+        self._failures: dict[str, str] = {}
         self._last_error, self._is_closed = "", False
         self._client: Any = None
         self._opening = threading.Lock()
@@ -214,9 +215,11 @@ class Catalogue:
         from bluesky_tiled_plugins import TiledWriter
 
         client, run = self.client, str(documents[0][1]["uid"])
-        if _has(client, run):
-            if "stop" in client[run].metadata:
+        known = _find(client, run)
+        if known is not None:
+            if "stop" in known.metadata:
                 return
+            # Begun by a session that did not come to its end. The frames themselves are not Tiled's, and stay.
             client.delete_contents(run, recursive=True, external_only=False)
         # A writer of its own: one that failed half-way keeps nothing for the next run. Arrays of any size go to files,
         # because SQLite's tables cannot hold them.
@@ -244,12 +247,12 @@ def connect_in_process(folder: Path, readable: Sequence[Path]) -> Any:
     return from_context(Context.from_app(app))
 
 
-def _has(client: Any, run: str) -> bool:
+def _find(client: Any, run: str) -> Any:
+    """The run in the catalogue, None when it is not there."""
     try:
-        client[run]
+        return client[run]
     except KeyError:
-        return False
-    return True
+        return None
 
 
 def _readable_beside_its_writer(doc: dict[str, Any]) -> dict[str, Any]:

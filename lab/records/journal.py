@@ -135,8 +135,8 @@ class SampleJournal:
             self._end(connection, schema.dose, key, "announced", {"state": "done", "dispensed_ml": counted})
 
     def dose_failed(self, key: str, dispensed_ml: Mapping[str, float], cause: str) -> None:
-        """Failed part-way; `dispensed_ml` is what the pumps counted, as far as they could be asked."""
-        counted = plain(dispensed_ml, f"{self.sample}: dose {key}")
+        """Failed part-way; `dispensed_ml` is what the pumps counted, as far as they could be asked (NaN: it could not)."""
+        counted = plain({liquid: ml for liquid, ml in dispensed_ml.items() if math.isfinite(ml)}, f"{self.sample}: dose {key}")
         with self._store.write() as connection:
             self._end(connection, schema.dose, key, "announced", {"state": "failed", "dispensed_ml": counted, "cause": cause})
             add_event(connection, self._store, self.campaign, self.trial, "failure", f"{self.sample}: dose {key}: {cause}")
