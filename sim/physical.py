@@ -74,6 +74,9 @@ FA_LOSS = Arrhenius(1 / 4000, 170.0, 1.6)
 GROWTH = Arrhenius(1 / 500, 140.0, 0.7)
 """Ripening of the crystallites."""
 
+DRIED_PBI2 = 0.4
+"""Share of the unconverted precursor that has dried to crystalline PbI2; the rest is amorphous, and no line tells of it."""
+
 
 @dataclass(frozen=True)
 class Phases:
@@ -111,7 +114,8 @@ def phases(fractions: dict[str, float], history: ThermalHistory) -> Phases:
         Since it was dosed.
     """
     cs, fa, ma = (fractions[name] for name in CATIONS)
-    amorphous = math.exp(-history.integral(CONVERSION))
+    unconverted = math.exp(-history.integral(CONVERSION))
+    amorphous = (1.0 - DRIED_PBI2) * unconverted
 
     fa_rich = fa * _sigmoid((fa - 0.6) / 0.08)
     kept_on_cooling = _sigmoid((cs + 0.5 * ma - 0.09) / 0.025)
@@ -126,10 +130,11 @@ def phases(fractions: dict[str, float], history: ThermalHistory) -> Phases:
     hazards = {name: -math.log1p(-min(share, 0.999)) for name, share in lost.items()}
     hazard = sum(hazards.values())
     perovskite = math.exp(-hazard)
-    share = (1.0 - amorphous) * (1.0 - perovskite) / hazard if hazard > 0.0 else 0.0
-    return Phases(perovskite=(1.0 - amorphous) * perovskite, amorphous=amorphous, a_angstrom=vegard_angstrom(fractions),
-                  size_nm=18.0 + 50.0 * -math.expm1(-history.integral(GROWTH)),
-                  **{name: value * share for name, value in hazards.items()})
+    share = (1.0 - unconverted) * (1.0 - perovskite) / hazard if hazard > 0.0 else 0.0
+    others = {name: value * share for name, value in hazards.items()}
+    others["pbi2"] += DRIED_PBI2 * unconverted
+    return Phases(perovskite=(1.0 - unconverted) * perovskite, amorphous=amorphous, a_angstrom=vegard_angstrom(fractions),
+                  size_nm=18.0 + 50.0 * -math.expm1(-history.integral(GROWTH)), **others)
 
 
 class PhysicalResponse:

@@ -162,6 +162,7 @@ class Interpolator:
         neighbours = None if len(self._points) <= FULL_SYSTEM else NEIGHBOURS
         self._radial = RBFInterpolator(self._points, self._means, kernel="linear", degree=0, neighbors=neighbours)
         self._variances = self._scatter()
+        self._is_positive = all((values > 0.0).all() for values in table.replicates)
 
     def categories(self, column: str) -> list[str]:
         """The names that occur in a text column."""
@@ -188,6 +189,18 @@ class Interpolator:
             return float(math.sqrt(self._variances[nearest[0]]))
         weights = distance[nearest] ** -2.0
         return float(math.sqrt((weights * self._variances[nearest]).sum() / weights.sum()))
+
+    def draw(self, inputs: Sequence[Cell], chance: np.random.Generator) -> float:
+        """The response of one sample: mean and scatter of samples at one row of inputs.
+
+        Where every measured output is positive the scatter is log-normal with that mean and deviation: a scatter as large as
+        the mean, as real replicates have, must not make samples that are less than nothing.
+        """
+        mean, deviation = self.mean(inputs), self.deviation(inputs)
+        if not self._is_positive:
+            return mean + deviation * float(chance.standard_normal())
+        variance = math.log1p((deviation / mean) ** 2)
+        return mean * math.exp(math.sqrt(variance) * float(chance.standard_normal()) - 0.5 * variance)
 
     def _distances(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance to every design, and the indices of the nearest ones, nearest first."""
@@ -267,7 +280,7 @@ class TableResponse:
         if inputs is None:
             return None
         chance = np.random.default_rng([self._world.seed, zlib.crc32(b"scatter"), zlib.crc32(film.name.encode())])
-        value = self._interpolator.mean(inputs) + self._interpolator.deviation(inputs) * float(chance.standard_normal())
+        value = self._interpolator.draw(inputs, chance)
         return min(max(value, self._world.full_scale[0]), self._world.full_scale[1])
 
     def _inputs(self, film: Film) -> list[Cell] | None:
