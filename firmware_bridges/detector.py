@@ -89,15 +89,15 @@ class DetectorController(Controller):
 
     def _connect(self) -> None:
         state = self._read_state()
+        if not self._is_streaming:
+            self._stream.start()
+            self._is_streaming = True
         if self._series is not None and state not in _ARMED:
             log.warning("%s: series %d has ended while the line was down; detector is %s", self.name, self._series.number or 0, state)
             self._drop_series("the loss of the line")
         elif self._series is None and state in _ARMED:
             log.warning("%s: is %s with a series that nobody listens to; aborting it", self.name, state)
             self._line.command("abort", ARM_S)
-        if not self._is_streaming:
-            self._stream.start()
-            self._is_streaming = True
         self._read_identity()
         self._read_exposure()
         for key, value in (("FRAMES_SAVED", 0), ("FILE_RBV", ""), ("MEAN_COUNTS", 0.0), ("MAX_COUNTS", 0), ("THUMBNAIL", [0] * 4096)):
