@@ -22,6 +22,7 @@ from lab.core.errors import OptimizerError
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Suggestion, Trial, TrialState
 from lab.optimise import Optimizer, best_trial, make_optimizer
+from lab.optimise.success import log_success
 
 FILM = {
     "parameters": [{"name": n, "type": "range", "bounds": [0, 1]} for n in ("cs", "fa", "ma")]
@@ -234,12 +235,26 @@ def test_a_point_that_gave_no_outcome_is_not_suggested_again(engine: str, state:
 def test_the_model_moves_away_from_where_everything_fails() -> None:
     config = campaign(LINE)
     trials = [completed(i, {"x": x}, x) for i, x in enumerate([0.5, 2.0, 4.0, 5.5])]
-    optimizer = make_optimizer(config)
-    for index in range(4, 7):
-        suggestion, = optimizer.suggest(trials)
-        trials.append(Trial(index, TrialState.FAILED, suggestion.values))
-    failed = sorted(float(t.planned["x"]) for t in trials[4:])
-    assert min(np.diff(failed)) > 0.1
+    trials += [Trial(4, TrialState.FAILED, {"x": 7.0}), Trial(5, TrialState.FAILED, {"x": 7.2})]
+    suggestion, = make_optimizer(config).suggest(trials)
+    assert abs(float(suggestion.values["x"]) - 7.1) > 0.5
+
+
+def test_one_failure_does_not_close_the_best_region() -> None:
+    # A cable came loose at the optimum: its surroundings stay worth a sample.
+    config = campaign(LINE)
+    trials = [completed(i, {"x": x}, -(x - 6.0) ** 2) for i, x in enumerate([0.0, 2.0, 4.5, 7.5, 10.0])]
+    trials.append(Trial(5, TrialState.FAILED, {"x": 6.0}))
+    suggestion, = make_optimizer(config).suggest(trials)
+    assert 1e-3 * 10 < abs(float(suggestion.values["x"]) - 6.0) < 1.5
+
+
+def test_the_chance_of_success_falls_near_failures_and_rises_near_completed_trials() -> None:
+    x = np.array([[0.5], [0.52], [0.9]])
+    one = log_success(x, np.array([[0.9]]), np.array([[0.5]]))
+    assert one[0] < one[1] < one[2] <= 0.0
+    assert (log_success(x, np.array([[0.9], [0.5]]), np.array([[0.5]]))[:2] > one[:2]).all()
+    assert (log_success(x, np.array([[0.9]]), np.zeros((0, 1))) == 0.0).all()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -322,9 +337,9 @@ def test_the_acquisition_function_sees_every_completed_trial(monkeypatch: pytest
     seen: list[int] = []
     inner = surrogate._best
 
-    def spy(question: Any, acquisition: Any, n: int) -> Any:
+    def spy(question: Any, evidence: Any, acquisition: Any, n: int) -> Any:
         seen.append(len(acquisition.X_observed))
-        return inner(question, acquisition, n)
+        return inner(question, evidence, acquisition, n)
 
     monkeypatch.setattr(surrogate, "_best", spy)
     config = campaign(FILM)

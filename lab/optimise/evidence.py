@@ -37,7 +37,9 @@ class Evidence:
     centre, width : ndarray, shape (m,)
         ``outcome = centre + width * Y``.
     waiting : ndarray, shape (k, columns)
-        Suggested, running, failed and abandoned points.
+        Suggested and running points: their outcomes will be known.
+    failed : ndarray, shape (l, columns)
+        Failed points. (Abandoned ones say nothing; `lab.optimise.tried` keeps them from being suggested again.)
     remark : str
         What a person should know of how the numbers were used; mostly empty.
     """
@@ -49,6 +51,7 @@ class Evidence:
     centre: Array
     width: Array
     waiting: Array
+    failed: Array
     remark: str
 
     def with_waiting(self, x: Array) -> Evidence:
@@ -74,7 +77,6 @@ def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) ->
     """
     names = tuple(dict.fromkeys([campaign.objective.name, *(name for limit in campaign.outcome_limits for name in limit.names)]))
     done = [t for t in trials if t.state is TrialState.COMPLETED]
-    waiting = [t for t in trials if t.state is not TrialState.COMPLETED]
     measured = [[_measured(t, name) for name in names] for t in done]
     raw = np.array([[m.mean for m in row] for row in measured], dtype=float).reshape(len(done), len(names))
     raw[:, 0] = _fenced(raw[:, 0], 1.0 if campaign.objective.goal == "maximize" else -1.0)
@@ -92,9 +94,12 @@ def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) ->
         else:
             relative = np.array(sems, dtype=float) / width[k]
             variances.append(np.clip(relative, LEAST_SEM, 1.0 / LEAST_SEM) ** 2)
-    X = np.array([encode_trial(domain, t, t.point) for t in done]).reshape(-1, domain.n_columns)
-    aside = np.array([encode_trial(domain, t, t.point) for t in waiting]).reshape(-1, domain.n_columns)
-    return Evidence(names, X, Y, tuple(variances), centre, width, aside, remark)
+
+    def points(*states: TrialState) -> Array:
+        return np.array([encode_trial(domain, t, t.point) for t in trials if t.state in states]).reshape(-1, domain.n_columns)
+
+    return Evidence(names, points(TrialState.COMPLETED), Y, tuple(variances), centre, width,
+                    points(TrialState.SUGGESTED, TrialState.RUNNING), points(TrialState.FAILED), remark)
 
 
 def _measured(trial: Trial, name: str) -> Measured:

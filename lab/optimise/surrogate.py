@@ -33,6 +33,7 @@ from lab.optimise.climb import Effort, climb
 from lab.optimise.domain import Domain, Points
 from lab.optimise.evidence import Evidence
 from lab.optimise.polytope import Array
+from lab.optimise.success import log_success, repeated
 from lab.optimise.tried import Tried
 
 ROWS_AT_ONCE = 512
@@ -124,11 +125,11 @@ def _generate(question: Question, evidence: Evidence, n: int) -> Points:
                 for k, (name, variance) in enumerate(zip(evidence.names, evidence.variances, strict=True))]
     # Ax leaves observations outside the bounds out of the acquisition function: these bounds leave none out. Those of
     # the suggestions are the domain's.
-    known = np.vstack([evidence.X, evidence.waiting, np.zeros((1, len(columns))), np.ones((1, len(columns)))])
+    known = np.vstack([evidence.X, evidence.waiting, evidence.failed, np.zeros((1, len(columns))), np.ones((1, len(columns)))])
     digest = SearchSpaceDigest(feature_names=columns, bounds=[(float(x.min()) - 1.0, float(x.max()) + 1.0) for x in known.T])
     weights = torch.zeros(1, len(evidence.names), dtype=torch.double)
     weights[0, 0] = question.goal
-    waiting = _tensor(evidence.waiting)
+    waiting = _tensor(np.vstack([evidence.waiting, evidence.failed[repeated(evidence.failed)]]))
     wish = TorchOptConfig(objective_weights=weights, outcome_constraints=_limits(question.limits, evidence),
                           pending_observations=[waiting] * len(evidence.names) if len(waiting) else None)
     found: list[Points] = []
@@ -137,7 +138,7 @@ def _generate(question: Question, evidence: Evidence, n: int) -> Points:
         """Ax's acquisition function, maximised on our domain."""
 
         def optimize(self, n: int, search_space_digest: SearchSpaceDigest, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            points, values = _best(question, self, n)
+            points, values = _best(question, evidence, self, n)
             found.append(points)
             return _tensor(question.domain.encode(points)), _tensor(values), torch.ones(len(points), dtype=torch.double)
 
@@ -148,8 +149,12 @@ def _generate(question: Question, evidence: Evidence, n: int) -> Points:
     return found[0]
 
 
-def _best(question: Question, acquisition: Acquisition, n: int) -> tuple[Points, Array]:
-    """`n` points one after the other, each in the knowledge that the ones before are under way."""
+def _best(question: Question, evidence: Evidence, acquisition: Acquisition, n: int) -> tuple[Points, Array]:
+    """`n` points one after the other, each in the knowledge that the ones before are under way.
+
+    The logarithm of the chance that a sample succeeds is added to that of its expected improvement: what is expected
+    of a sample that may fail.
+    """
     domain, rng = question.domain, np.random.default_rng(question.seed)
     effort = Effort.for_domain(domain)
     waiting = acquisition.X_pending
@@ -161,7 +166,7 @@ def _best(question: Question, acquisition: Acquisition, n: int) -> tuple[Points,
         def score(x: Array, tried: Tried = tried) -> Array:
             allowed = tried.is_new(x)
             result = np.full(len(x), -np.inf)
-            result[allowed] = _values(acquisition, x[allowed])
+            result[allowed] = _values(acquisition, x[allowed]) + log_success(x[allowed], evidence.X, evidence.failed)
             return result
 
         points, best = climb(domain, score, question.candidates, question.incumbents, rng, effort)
