@@ -74,11 +74,14 @@ class Link(ABC):
     ----------
     quiet_s : float
         How long the line must be silent after a failed exchange before the next one, s; see `transact`.
+    on_stray : callable or None
+        Called with bytes that are dropped because no request waits for them: late replies, and what was said unasked.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.quiet_s = 0.0
+        self.on_stray: Callable[[bytes], None] | None = None
         self._is_doubtful = False
         self._turn = threading.Lock()
         self._reading = threading.Lock()
@@ -161,11 +164,17 @@ class Link(ABC):
         """The last reply made no sense after all: let the line fall quiet before the next turn."""
         self._is_doubtful = self.quiet_s > 0
 
+    def _drop(self, data: bytes) -> None:
+        log.debug("%s: dropped %r, which nobody waited for", self.name, data)
+        if self.on_stray is not None:
+            self.on_stray(data)
+
     def _hush(self) -> None:
         deadline = time.monotonic() + LOCK_S
         last = time.monotonic()
         while time.monotonic() - last < self.quiet_s:
-            if self._read_some():
+            if stray := self._read_some():
+                self._drop(stray)
                 last = time.monotonic()
             if last > deadline:
                 raise serial.SerialTimeoutException(f"never quiet for {self.quiet_s:g} s")
@@ -315,8 +324,7 @@ class SerialLink(Link):
         port = self._current()
         waiting = port.in_waiting
         if waiting:
-            stale = port.read(waiting)
-            log.debug("%s: dropped %r, which nobody waited for", self.name, stale)
+            self._drop(port.read(waiting))
 
     def _write(self, data: bytes) -> None:
         self._current().write(data)
@@ -378,7 +386,7 @@ class TcpLink(Link):
             data = self._current().recv(65536)
             if not data:
                 raise OSError("closed by the other end")
-            log.debug("%s: dropped %r, which nobody waited for", self.name, data)
+            self._drop(data)
 
     def _write(self, data: bytes) -> None:
         view, deadline = memoryview(data), time.monotonic() + WRITE_S

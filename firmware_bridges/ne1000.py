@@ -51,6 +51,8 @@ _VOLUME_ML = {"ML": 1.0, "UL": 1e-3}
 _RATE_ML_MIN = {"MM": 1.0, "MH": 1 / 60, "UM": 1e-3, "UH": 1e-3 / 60}
 
 _REPLY = re.compile(rb"(\d\d)(?:A\?([A-Z])|([IWSPTUX])([\x20-\x7e]*))")
+_SAFE_ALARM = re.compile(rb"\x02\x09((\d\d)A\?([A-Z]))(..)\x03", re.DOTALL)
+_BASIC_ALARM = re.compile(rb"\x02(\d\d)A\?([A-Z])\x03")
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
 _QUANTITY = re.compile(_NUMBER + r"([A-Z]{2})")
 _DISPENSED = re.compile(rf"I{_NUMBER}W{_NUMBER}(ML|UL)")
@@ -137,6 +139,17 @@ def decode(received: bytes, address: int, is_safe: bool, request: bytes = b"") -
     if match[2] is not None:
         return Reply(address, "A", alarm=match[2].decode())
     return Reply(address, match[3].decode(), data=match[4].decode())
+
+
+def alarms_in(received: bytes) -> list[tuple[int, str]]:
+    """Addresses and types of the alarms in a heap of bytes.
+
+    In safe mode a pump tells an alarm unasked (10.2.3), on top of other replies; and an alarm in a reply is over once it is
+    told, so one in bytes that are otherwise useless must not be lost.
+    """
+    found = [match for match in _SAFE_ALARM.finditer(received) if match[4] == checksum(match[1])]
+    return [(int(match[2]), match[3].decode()) for match in found] + [
+        (int(match[1]), match[2].decode()) for match in _BASIC_ALARM.finditer(received)]
 
 
 def _basic_data(packet: bytes) -> bytes | None:

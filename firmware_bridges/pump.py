@@ -33,6 +33,9 @@ BAUD = 19200
 SAFE_MODE_S = 5
 """Safe-mode time-out: the pump stops when it hears nothing valid for so long."""
 
+ENDING_S = 2.0
+"""How long the next command waits for a stopped dose to be settled."""
+
 IDLE_POLL_S = 0.25
 DOSING_POLL_S = 0.005
 """While a pump runs: simulated physics may finish a dose within milliseconds."""
@@ -169,7 +172,7 @@ class PumpController(Controller):
         elif pump.is_reset and self.value(f"{pump.address}:DISPENSED") is not None:
             log.warning("%s: power was lost; set up again", self.who(pump))
             infused, withdrawn = (self.value(f"{pump.address}:{channel}") for channel, _ in COUNTERS.values())
-            self._publish_volumes(pump, (float(infused), float(withdrawn)))  # type: ignore[arg-type]
+            self.publish_volumes(pump, (float(infused), float(withdrawn)))  # type: ignore[arg-type]
         else:
             self.read_volumes(pump)
 
@@ -267,7 +270,7 @@ class PumpController(Controller):
     def read_volumes(self, pump: DosingPump) -> tuple[float, float]:
         """Volumes infused and withdrawn as the pump counts them, mL; published."""
         volumes = self.line.ask(pump.address, "DIS", dispensed_ml)
-        self._publish_volumes(pump, volumes)
+        self.publish_volumes(pump, volumes)
         return volumes
 
     def begin_volume(self, pump: DosingPump, direction: str) -> None:
@@ -278,12 +281,15 @@ class PumpController(Controller):
         """The count of the dose that is going on is lost."""
         self.invalidate(f"{pump.address}:{COUNTERS[pump.dose or 'INF'][0]}", cause)
 
-    def _publish_volumes(self, pump: DosingPump, volumes: tuple[float, float]) -> None:
+    def publish_volumes(self, pump: DosingPump, volumes: tuple[float, float]) -> None:
+        """Counts of infused and withdrawn volume, mL."""
         for channel, index in COUNTERS.values():
             self.publish(f"{pump.address}:{channel}", round(volumes[index], 6))
 
     def _on_alarm(self, address: int, alarm: str) -> None:
-        pump = self.pumps[address]
+        pump = self.pumps.get(address)
+        if pump is None:
+            return  # a pump on the line that is none of ours
         log.warning("%s: alarm: %s", self.who(pump), ALARMS.get(alarm, alarm))
         with pump.changed:
             if alarm == "R":
@@ -381,7 +387,8 @@ class _Claim:
         self._pump, self._refusal = pump, refusal
 
     def __enter__(self) -> None:
-        if not self._pump.busy.acquire(blocking=False):
+        # A dose that has been told to stop needs a moment to ask the pump what it delivered.
+        if not self._pump.busy.acquire(timeout=ENDING_S if self._pump.is_stop_wanted else 0):
             raise CommandError(self._refusal)
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,17 @@ import threading
 import time
 from typing import Protocol
 
-from firmware_bridges.ne1000 import ALARMS, RUNNING, Reply, rate_argument, rate_ml_min, volume_argument, volume_ml
+from firmware_bridges.ne1000 import (
+    ALARMS,
+    RUNNING,
+    Reply,
+    dispensed_ml,
+    number,
+    rate_argument,
+    rate_ml_min,
+    volume_argument,
+    volume_ml,
+)
 from firmware_bridges.pump_line import PumpLine
 from lab.core.errors import CommandError, LinkDown, LinkError
 
@@ -30,6 +40,7 @@ class DosingPump(Protocol):
 
     address: int
     rate_ml_min: float
+    diameter_mm: float
     status: str
     cause: str
     alarm: str
@@ -59,6 +70,8 @@ class Bank(Protocol):
 
     def read_volumes(self, pump: DosingPump) -> tuple[float, float]: ...
 
+    def publish_volumes(self, pump: DosingPump, volumes: tuple[float, float]) -> None: ...
+
     def begin_volume(self, pump: DosingPump, direction: str) -> None: ...
 
     def invalidate_volume(self, pump: DosingPump, cause: str) -> None: ...
@@ -86,6 +99,7 @@ class Dose:
         self._who = bank.who(pump)
         self._digits, self._unit = volume_argument(volume)
         self._target = volume_ml(self._digits + self._unit)
+        self._has_run = False
         self._expected_s = volume / pump.rate_ml_min * 60 / bank.speed
 
     def carry_out(self) -> None:
@@ -125,7 +139,8 @@ class Dose:
         for command in (f"CLD{self._direction}", f"VOL{self._unit}", f"VOL{self._digits}", f"DIR{self._direction}"):
             line.tell(address, command)
         wanted_rate = rate_ml_min(rate_argument(pump.rate_ml_min))
-        for query, read, wanted in (("VOL", volume_ml, self._target), ("RAT", rate_ml_min, wanted_rate)):
+        checks = (("VOL", volume_ml, self._target), ("RAT", rate_ml_min, wanted_rate), ("DIA", float, float(number(pump.diameter_mm))))
+        for query, read, wanted in checks:
             found = line.ask(address, query, read)
             if abs(found - wanted) > 1e-9:
                 raise CommandError(f"{self._who}: {query}: told {wanted:g}, it keeps {found:g}; nothing was dispensed")
@@ -143,6 +158,7 @@ class Dose:
                 self._bank.note(error)
                 log.warning("%s: no reply to RUN; asking the pump what it does: %s", self._who, error)
                 return
+        self._has_run = reply.is_running
         if reply.error:
             raise CommandError(f"{self._who}: the pump refused RUN: {reply.error}; nothing was dispensed")
 
@@ -183,26 +199,31 @@ class Dose:
         if time.monotonic() >= deadline:
             with pump.motion:
                 self._bank.halted(pump)
-            raise CommandError(f"{self._who}: still running at its deadline, and stopped; delivered {self._delivered():g} "
+            raise CommandError(f"{self._who}: still running at its deadline, and stopped; delivered {self._mine(self._bank.read_volumes(pump)):g} "
                                f"of {self._target:g} mL")
         return False
 
     def _settle(self) -> None:
         """Ask the pump what it delivered, publish it, and compare."""
         pump = self._pump
+        volumes = self._bank.line.ask(pump.address, "DIS", dispensed_ml)
+        delivered = self._mine(volumes)
+        if self._has_run and delivered == 0 and not pump.alarm and not pump.is_stop_wanted:
+            # It ran, and counts nothing, and says nothing: its alarm was lost on the line, and its settings with its power.
+            pump.is_reset = pump.has_forgotten = True
         if pump.has_forgotten:
             cause = f"{self._who}: power was lost during the dose; how much was delivered is not known"
             self._bank.invalidate_volume(pump, cause)
             raise CommandError(cause)
-        delivered = self._delivered()
+        self._bank.publish_volumes(pump, volumes)
         # The counter has four digits; half a per cent covers its last one.
         if abs(delivered - self._target) <= max(0.005 * self._target, 0.001):
             return
         raise CommandError(f"{self._who}: {self._why_short(delivered)}; delivered {delivered:g} of {self._target:g} mL")
 
-    def _delivered(self) -> float:
-        infused, withdrawn = self._bank.read_volumes(self._pump)
-        return infused if self._direction == "INF" else withdrawn
+    def _mine(self, volumes: tuple[float, float]) -> float:
+        """The count of this dose's direction, of infused and withdrawn."""
+        return volumes[0] if self._direction == "INF" else volumes[1]
 
     def _why_short(self, delivered: float) -> str:
         if self._pump.alarm:

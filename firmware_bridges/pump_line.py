@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from firmware_bridges.link import Link
-from firmware_bridges.ne1000 import ALARMS, Reply, decode, encode, is_basic_complete, is_safe_complete
+from firmware_bridges.ne1000 import ALARMS, Reply, alarms_in, decode, encode, is_basic_complete, is_safe_complete
 from lab.core.errors import CommandError, LinkError, LinkGarbled, LinkTimeout
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class PumpLine:
         self._is_complete = is_safe_complete if is_safe else is_basic_complete
         self._on_alarm, self._on_error = on_alarm, on_error
         link.quiet_s = QUIET_S
+        link.on_stray = self._listen
 
     def once(self, address: int, command: str) -> Reply:
         """One exchange, not repeated whatever happens.
@@ -58,13 +59,24 @@ class PumpLine:
         LinkDown, LinkTimeout, LinkGarbled
         """
         request = encode(address, command, self._is_safe)
-        reply = self.link.transact(request, self._is_complete, REPLY_S,
-                                   lambda received: decode(received, address, self._is_safe, request))
+
+        def read(received: bytes) -> Reply:
+            try:
+                return decode(received, address, self._is_safe, request)
+            except LinkGarbled:
+                self._listen(received)
+                raise
+
+        reply = self.link.transact(request, self._is_complete, REPLY_S, read)
         if reply.alarm:
             self._on_alarm(address, reply.alarm)
         if reply.data == "?COM":
             raise LinkGarbled(f"{self._name}.{address}: the pump received an invalid packet", request, b"?COM")
         return reply
+
+    def _listen(self, stray: bytes) -> None:
+        for address, alarm in alarms_in(stray):
+            self._on_alarm(address, alarm)
 
     def status(self, address: int, attempts: int = ATTEMPTS) -> Reply:
         """What the pump is doing."""

@@ -314,6 +314,24 @@ def test_while_the_line_is_down_readings_are_invalid_with_the_cause_and_commands
     assert pumps._causes["0:RATE_RBV"] == ""
 
 
+def test_an_alarm_told_unasked_among_other_bytes_is_heard() -> None:
+    heap = b"\xff" + safe_reply(b"01A?R") + b"\x02\x08" + safe_reply(b"12A?S") + safe_reply(b"00S") + b"\x0203A?T\x03"
+    assert sorted(ne1000.alarms_in(heap)) == [(1, "R"), (3, "T"), (12, "S")]
+    assert ne1000.alarms_in(safe_reply(b"01A?R").replace(b"R", b"S")) == []
+
+
+def test_a_pump_that_ran_and_counts_nothing_has_lost_its_power_even_if_its_alarm_was_not_heard(
+        laboratory: Any, pumps: PumpController, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    thread, errors = slow_dose(pumps, until)
+    monkeypatch.setattr(pumps.line, "_on_alarm", lambda address, alarm: None)
+    laboratory.fault("pump", "power_cycle")
+    thread.join(5)
+    assert "power was lost during the dose" in str(errors[0])
+    monkeypatch.undo()
+    until(lambda: not pumps.pumps[0].is_reset)
+    assert pumps.line.ask(0, "RAT", ne1000.rate_ml_min) == SLOW_RATE
+
+
 def lost_runs(pumps: PumpController, is_heard: bool) -> InstrumentError | None:
     """A dose whose RUN is lost on the line, or (`is_heard`) the reply to it; the only thing that is."""
     really_once = pumps.line.once
