@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ophyd.status import Status
 
@@ -34,9 +34,13 @@ class Reporter(Protocol):
 
     def suggested(self, campaign: Campaign, order: Order, suggestion: Suggestion) -> None: ...
 
+    def step(self, campaign: Campaign, order: Order, station: str, what: str) -> None: ...
+
     def ended(self, campaign: Campaign, trial: Trial) -> None: ...
 
     def trouble(self, text: str) -> None: ...
+
+    def closed(self, campaign: Campaign) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,23 @@ class End:
 
     status: str
     cause: str
+
+
+class Told:
+    """A journal that also tells the reporter which station does what.
+
+    Everything else is the ledger's own (`lab.core.journal.Journal`).
+    """
+
+    def __init__(self, journal: Journal, tell: Callable[[str, str], None]) -> None:
+        self._journal, self._tell = journal, tell
+
+    def step_began(self, station: str, what: str) -> int:
+        self._tell(station, what)
+        return self._journal.step_began(station, what)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
 
 
 class Collector:
@@ -164,6 +185,7 @@ class Campaign:
         self.end = end
         self.ledger.close_campaign(self.id, end.status, end.cause)  # type: ignore[arg-type]
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._reporter.closed(self)
 
     # ------------------------------------------------------------------------------------- in the thread
 
@@ -184,7 +206,8 @@ class Campaign:
         metadata = {"campaign": self.id, "trial": index, "sample": journal.sample, "plan_name": self.config.recipe,
                     "planned": dict(suggestion.values)}
         order = self._translation.order(suggestion.values, trial=index, sample=journal.sample, place=place, metadata=metadata)
-        self.order = (order, journal)
+        told = Told(journal, lambda station, what: self._reporter.step(self, order, station, what))
+        self.order = (order, cast(Journal, told))
         self._reporter.suggested(self, order, suggestion)
 
     def _budget_spent(self, trials: Sequence[Trial]) -> End | None:

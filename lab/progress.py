@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
 from lab.core.space import Value
 from lab.core.trial import Suggestion, Trial, TrialState
@@ -15,6 +16,10 @@ from lab.core.trial import Suggestion, Trial, TrialState
 if TYPE_CHECKING:
     from lab.campaign import Campaign
     from plans.recipes import Order
+
+
+WIDE = 200
+"""Columns that hold a whole line."""
 
 
 def number(value: Value) -> str:
@@ -37,7 +42,7 @@ def measured(trial: Trial, name: str, unit: str = "") -> str:
 
 
 class Lines:
-    """Implements `lab.campaign.Reporter`: one line as a trial begins, one as it ends.
+    """Implements `lab.campaign.Reporter`: a line per trial; on a terminal also a last line that says what is done now.
 
     Parameters
     ----------
@@ -47,7 +52,9 @@ class Lines:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console if console is not None else Console(file=sys.stderr, highlight=False, soft_wrap=True)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._now: Status | None = None
+        self._trying = ""
 
     def began(self, campaign: Campaign) -> None:
         config = campaign.config
@@ -55,26 +62,45 @@ class Lines:
         self._print(f"[bold]{config.name}[/]: {config.objective.goal} {config.objective.name} over "
                     f"{', '.join(p.name for p in config.parameters)}{constraints}")
         self._print(f"[dim]{config.budget.trials} trials, engine {config.optimizer.engine}, seed {config.optimizer.seed}, "
-                    f"campaign {campaign.id}[/]")
+                    f"campaign {campaign.id}; Ctrl-C ends it safely[/]")
+        if self.console.is_terminal:
+            self._now = self.console.status("readying the instruments")
+            self._now.start()
 
     def suggested(self, campaign: Campaign, order: Order, suggestion: Suggestion) -> None:
-        self._print(f"[dim]{self._count(campaign, order.trial)}  trying  {point(suggestion.values)}   "
-                    f"({escape(suggestion.origin)}, {suggestion.seconds:.2f} s)[/]")
+        text = (f"{self._count(campaign, order.trial)}  try   {point(suggestion.values)}   "
+                f"[dim]({escape(suggestion.origin)}, {suggestion.seconds:.2f} s)[/]")
+        self._trying = text
+        if self._now is None:
+            self._print(text)
+        else:
+            self._now.update(text)
+
+    def step(self, campaign: Campaign, order: Order, station: str, what: str) -> None:
+        if self._now is not None:
+            self._now.update(f"{self._trying}\n  {station}: {escape(what)}")
 
     def ended(self, campaign: Campaign, trial: Trial) -> None:
         objective = campaign.config.objective
         head = f"{self._count(campaign, trial.index)}  "
         if trial.state is TrialState.COMPLETED:
-            text = f"{head}[green]done[/]    {point(trial.point)}  ->  {objective.name} [bold]{measured(trial, objective.name, objective.unit)}[/]"
+            text = (f"{head}[green]done[/]  {point(trial.point)}  ->  {objective.name} "
+                    f"[bold]{measured(trial, objective.name, objective.unit)}[/]")
         else:
             text = f"{head}[red]{trial.state.value}[/]  {escape(trial.cause)}"
-        best = campaign.best
-        if best is not None:
-            text += f"   best {measured(best, objective.name)} (trial {best.index + 1})"
-        self._print(f"{text}   {busy(campaign)}")
+        found = campaign.best
+        best = f"best {measured(found, objective.name)} (trial {found.index + 1})   " if found is not None else ""
+        # On a terminal that cannot hold it all, the rest gets a line of its own rather than a broken one.
+        gap = "\n       " if self.console.is_terminal and self.console.width < WIDE else "   "
+        self._print(f"{text}{gap}{best}{busy(campaign)}")
 
     def trouble(self, text: str) -> None:
         self._print(f"[yellow]![/] {escape(text)}")
+
+    def closed(self, campaign: Campaign) -> None:
+        if self._now is not None:
+            self._now.stop()
+            self._now = None
 
     def _count(self, campaign: Campaign, index: int) -> str:
         total = str(campaign.config.budget.trials)
@@ -86,7 +112,7 @@ class Lines:
 
 
 def busy(campaign: Campaign) -> str:
-    """``busy: synthesiser 71 %  arm 8 %``: share of the laboratory time so far."""
+    """``busy synthesiser 71 %, arm 8 %``: share of the laboratory time so far."""
     elapsed = max(campaign.lab_s, 1e-9)
     shares = campaign.ledger.busy_s(campaign.id)
-    return "[dim]busy: " + "  ".join(f"{name} {100 * s / elapsed:.0f} %" for name, s in shares.items()) + "[/]"
+    return "[dim]busy " + ", ".join(f"{name} {100 * s / elapsed:.0f} %" for name, s in shares.items()) + "[/]"

@@ -195,7 +195,7 @@ def _anneal(cell: WorkCell, order: Order, journal: Journal) -> Plan:
     target_c, seconds = float(order.settings["anneal_temperature"]), float(order.settings["anneal_time_s"])
     heater, clock = cell.synthesiser.heater, cell.clock
     readings: list[float] = []
-    with step(journal, "synthesiser", f"anneal {seconds:g} s at {target_c:g} degC"):
+    with step(journal, "synthesiser", f"anneal {seconds:.4g} s at {target_c:.4g} degC"):
         try:
             yield from move(heater, target_c)
             began = clock.now()

@@ -5,15 +5,15 @@ history decide which share of the lead ends in which phase. The rate laws are Ar
 trends of the literature come out, with the usual ten minutes of annealing:
 
 - solvent leaves and the precursor converts within minutes at 100 degC, hardly at 60 degC;
-- delta-FAPbI3 turns into the perovskite near 150 degC (Stoumpos 2013, doi:10.1021/ic401215x), and FA-rich films keep it on cooling only
-  with some Cs, less well with MA (Saliba 2016, doi:10.1039/C5EE03874J; Li 2016, doi:10.1021/acs.chemmater.5b04107);
+- delta-FAPbI3 turns into the perovskite near 150 degC (Stoumpos 2013, doi:10.1021/ic401215x), with some Cs or MA in it near 130 degC, and
+  FA-rich films keep it on cooling only with some Cs, less well with MA (Saliba 2016, doi:10.1039/C5EE03874J; Li 2016, doi:10.1021/acs.chemmater.5b04107);
 - MA leaves as the films are heated above about 120 degC, and PbI2 remains (Conings 2015, doi:10.1002/aenm.201500477); some is
   lost in handling even without heat;
 - beyond about a third of Cs, delta-CsPbI3 separates; pure CsPbI3 needs more than 300 degC to be black (Sutton 2018,
   doi:10.1021/acsenergylett.8b00672).
 
-The numbers are a model of a laboratory exercise, not of a material. The best films, about Cs 0.15, FA 0.75, MA 0.1 at 140 degC,
-hold about 0.95 of perovskite.
+The numbers are a model of a laboratory exercise, not of a material. The best films, about Cs 0.19, FA 0.79, MA 0.02 at 130 degC,
+hold about 0.97 of perovskite.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Arrhenius:
 
 CONVERSION = Arrhenius(1 / 50, 100.0, 0.65)
 """Solvent leaves, precursor crystallises."""
-FA_TRANSITION = Arrhenius(1 / 70, 145.0, 1.8)
+FA_TRANSITION = Arrhenius(1 / 70, 132.0, 1.4)
 """delta-FAPbI3 to perovskite."""
 MA_LOSS = Arrhenius(1 / 4500, 120.0, 1.2)
 """Loss of methylammonium iodide."""
@@ -123,7 +123,7 @@ def phases(fractions: dict[str, float], history: ThermalHistory) -> Phases:
     lost = {
         "delta_fa": fa_rich * (1.0 - transformed * kept_on_cooling),
         "delta_cs": cs * _sigmoid((cs - 0.33) / 0.06),
-        "pbi2": min(1.0, 0.3 * ma**1.5 - ma**1.5 * math.expm1(-history.integral(MA_LOSS))
+        "pbi2": min(1.0, 0.45 * ma**1.5 - ma**1.5 * math.expm1(-history.integral(MA_LOSS))
                     - fa * math.expm1(-history.integral(FA_LOSS))),
     }
     # Each way of losing perovskite acts on what the others have left; what is lost is shared out in proportion to its hazard.

@@ -262,7 +262,7 @@ def test_the_best_film_is_where_the_documentation_says() -> None:
     value, cs, fa, ma, temperature_c = best
     assert 0.93 < value < 0.99
     assert 0.1 <= cs <= 0.2 and 0.7 <= fa <= 0.85 and 0.0 <= ma <= 0.15
-    assert 135.0 <= temperature_c <= 150.0
+    assert 120.0 <= temperature_c <= 140.0
     assert fraction(0.15, 0.75, 0.1, 140.0) > 0.93
 
 
@@ -275,7 +275,7 @@ def test_random_films_are_mediocre() -> None:
 
 @pytest.mark.parametrize(("cs", "fa", "ma", "temperature_c", "phase"), [
     (0.0, 1.0, 0.0, 140.0, "delta_fa"), (1.0, 0.0, 0.0, 140.0, "delta_cs"), (0.0, 0.0, 1.0, 150.0, "pbi2"),
-    (0.15, 0.75, 0.1, 100.0, "delta_fa"), (0.1, 0.8, 0.1, 40.0, "amorphous")])
+    (0.1, 0.9, 0.0, 90.0, "delta_fa"), (0.1, 0.8, 0.1, 40.0, "amorphous")])
 def test_each_mistake_leaves_its_own_phase(cs: float, fa: float, ma: float, temperature_c: float, phase: str) -> None:
     found = phases({"cs": cs, "fa": fa, "ma": ma}, annealed(temperature_c))
     shares = {name: getattr(found, name) for name in ("perovskite", "pbi2", "delta_fa", "delta_cs", "amorphous")}
