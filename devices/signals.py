@@ -15,7 +15,9 @@ import threading
 from typing import Any
 
 import numpy as np
-from ophyd import EpicsSignal, EpicsSignalRO
+from ophyd import EpicsSignal, EpicsSignalRO  # before epics
+
+from epics.ca import CASeverityException, ChannelAccessException  # isort: skip
 
 from devices.statuses import OperationStatus
 from lab.core.channels import ERROR_SUFFIX, Channel
@@ -165,13 +167,21 @@ class Command(_Failing, EpicsSignal):
         try:
             self.check_value(value)
             _connect(self, CONNECT_S)
+            if not self._error_pv.wait_for_connection(timeout=CONNECT_S):
+                raise self._gone()
             self._admit(status)
         except InstrumentError as error:
             status.fail(error)
             return status
         status.add_callback(self._forget)
-        self._write_pv.put(self._to_wire(value), use_complete=True, timeout=deadline_s,
-                           callback=lambda **_: self._completed(status))
+        try:
+            sent = self._write_pv.put(self._to_wire(value), use_complete=True, timeout=deadline_s,
+                                      callback=lambda **_: self._completed(status))
+        except (ChannelAccessException, CASeverityException) as error:
+            status.fail(LinkDown(f"{self.name}: could not be sent: {error}"))
+        else:
+            if sent is None:
+                status.fail(LinkDown(f"{self.name}: could not be sent: the bridge is gone"))
         return status
 
     def put(self, value: Any, *args: Any, wait: bool = True, timeout: float | None = None, **kwargs: Any) -> None:
@@ -210,7 +220,7 @@ class Command(_Failing, EpicsSignal):
         if not (self._write_pv.connected and self._error_pv.connected):
             status.fail(self._gone())
             return
-        raw = self._error_pv.get(timeout=READ_S, use_monitor=False)
+        raw = _over_the_network(self._error_pv)
         if raw is None:
             status.fail(self._gone())
         elif words := text_of(raw):
@@ -218,7 +228,7 @@ class Command(_Failing, EpicsSignal):
         else:
             if self._read_pv is not self._write_pv:
                 # The readback's monitor may come after the completion; whoever reads next shall see what was set.
-                self._read_pv.get(timeout=READ_S, use_monitor=False)
+                _over_the_network(self._read_pv)
             status.succeed()
 
     def _pv_connected(self, pvname: str, conn: bool, pv: Any) -> None:
@@ -272,11 +282,22 @@ def _connect(signal: Any, timeout_s: float) -> None:
         raise LinkDown(f"{signal.name}: no bridge serves {signal.pvname}; start it, or see its log") from error
 
 
+def _over_the_network(pv: Any) -> Any:
+    """A PV's value asked anew; None when the bridge does not answer. A circuit that has just died raises, or keeps silent."""
+    try:
+        return pv.get(timeout=READ_S, use_monitor=False)
+    except (ChannelAccessException, CASeverityException):
+        return None
+
+
 def _fetch(signal: Any, pv: Any, use_monitor: bool | None, timeout_s: float) -> dict[str, Any]:
     """Value and alarm severity of a PV."""
     _connect(signal, timeout_s)
-    info: dict[str, Any] | None = pv.get_with_metadata(
-        timeout=READ_S, form="time", as_string=False, use_monitor=True if use_monitor is None else use_monitor)
+    try:
+        info: dict[str, Any] | None = pv.get_with_metadata(
+            timeout=READ_S, form="time", as_string=False, use_monitor=True if use_monitor is None else use_monitor)
+    except (ChannelAccessException, CASeverityException) as error:
+        raise LinkDown(f"{signal.name}: the bridge that serves {pv.pvname} is gone: {error}") from error
     if info is None:
         raise LinkTimeout(f"{signal.name}: the bridge did not answer for {pv.pvname} within {READ_S:g} s")
     if signal.enum_strs and signal.as_string:
