@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import struct
@@ -50,7 +51,8 @@ def image_parts(number: int, pixels: np.ndarray, blob: bytes, series: int = 1, *
     bits = 8 * pixels.dtype.itemsize
     characteristics = {"htype": "dimage_d-1.0", "shape": [pixels.shape[1], pixels.shape[0]], "type": pixels.dtype.name,
                        "encoding": f"bs{bits}-lz4<", "size": len(blob), **changes}
-    return [json.dumps({"htype": "dimage-1.0", "series": series, "frame": number, "hash": "fc67f000d08fe6b380ea9434b8362d22"}).encode(),
+    return [json.dumps({"htype": "dimage-1.0", "series": series, "frame": number,
+                        "hash": hashlib.md5(blob, usedforsecurity=False).hexdigest()}).encode(),
             json.dumps(characteristics).encode(), blob,
             json.dumps({"htype": "dconfig-1.0", "start_time": 834759834759, "stop_time": 834760834759, "real_time": 1000000000}).encode()]
 
@@ -114,6 +116,14 @@ def test_any_parts_are_read_or_refused_but_never_crash(parts: list[bytes]) -> No
 def test_an_image_whose_headers_do_not_fit_is_refused(frame: tuple[np.ndarray, bytes], changes: dict[str, Any], words: str) -> None:
     with pytest.raises(LinkGarbled, match=words):
         decode(image_parts(0, *frame, **changes))
+
+
+def test_a_blob_damaged_on_its_way_is_refused(frame: tuple[np.ndarray, bytes]) -> None:
+    pixels, blob = frame
+    parts = image_parts(0, pixels, blob)
+    parts[2] = blob[:100] + bytes([blob[100] ^ 1]) + blob[101:]
+    with pytest.raises(LinkGarbled, match="hash: given .*allowed: the MD5 of the blob"):
+        decode(parts)
 
 
 def test_an_image_without_its_times_is_refused(frame: tuple[np.ndarray, bytes]) -> None:
@@ -252,8 +262,9 @@ class FakeDetector:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        ThreadingHTTPServer.daemon_threads = True
         self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._http.daemon_threads = True
+        self._http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up is no news
         self.port = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
