@@ -259,7 +259,8 @@ class Session:
         self.catalogue = Catalogue(self.home.catalogue)
         self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[])
         self.RE.subscribe(self.documents)
-        self.RE.subscribe(self.catalogue.callback)
+        if self.lab.catalogue:
+            self.RE.subscribe(self.catalogue.callback)
 
     def _evaluator(self, config: CampaignConfig) -> Callable[[Any], Any]:
         from lab.instruments import geometry_of

@@ -162,6 +162,8 @@ class LabConfig(_Model):
     world: World = PhysicalWorld()
     instruments: Annotated[dict[Name, InstrumentConfig], Field(min_length=1)]
     stations: dict[Name, Station] = Field(default_factory=dict)
+    catalogue: bool = True
+    """Whether runs are filed into the embedded Tiled catalogue."""
 
     @model_validator(mode="after")
     def _limits_are_inside_the_tables(self) -> LabConfig:

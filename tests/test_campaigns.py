@@ -1,0 +1,286 @@
+"""Whole campaigns through every real layer, run as a person runs them; and what becomes of them when things go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+LAB = str(Path(sys.executable).parent / "lab")
+QUICK = ["--set", "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--speed", "1500"]
+
+
+class Run:
+    """One ``lab`` command in a home of its own."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.home = home
+        self.process = subprocess.Popen([LAB, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                                        env={**os.environ, "LAB_HOME": str(home), "COLUMNS": "250"})
+        self.children: list[psutil.Process] = []
+
+    def finish(self, deadline_s: float = 90.0) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        out, err = self.process.communicate(timeout=deadline_s)
+        return self.process.returncode, out, err
+
+    def until(self, words: str, deadline_s: float = 60.0) -> str:
+        """Read standard error up to a line with `words`."""
+        seen, end = "", time.monotonic() + deadline_s
+        while time.monotonic() < end and self.process.stderr is not None:
+            line = self.process.stderr.readline()
+            seen += line
+            if words in line:
+                self.children = psutil.Process(self.process.pid).children(recursive=True)
+                return seen
+            if not line:
+                break
+        raise AssertionError(f"never said {words!r}:\n{seen}")
+
+    def show(self) -> dict[str, Any]:
+        """``lab show --json`` of the newest campaign."""
+        found = subprocess.run([LAB, "show", "perovskite", "--json"], check=True, capture_output=True, text=True, timeout=60,
+                               env={**os.environ, "LAB_HOME": str(self.home)})
+        return json.loads(found.stdout)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def start(*arguments: str) -> Run:
+        runs.append(Run(tmp_path / "home", *arguments))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+        run.process.communicate(timeout=30)
+        _, alive = psutil.wait_procs(run.children, timeout=20)
+        for child in alive:
+            child.kill()
+        assert not alive, f"left behind: {alive}"
+
+
+def perovskite(*more: str, trials: int = 3) -> list[str]:
+    return ["run", "examples/perovskite.yaml", *QUICK, "--set", f"budget.trials={trials}", *more]
+
+
+def faults(tmp_path: Path, *rows: str) -> list[str]:
+    path = tmp_path / "faults.yaml"
+    path.write_text("".join(f"- {row}\n" for row in rows))
+    return ["--faults", str(path)]
+
+
+def test_a_campaign_runs_to_its_budget_and_standard_output_is_one_json_object(lab: Any) -> None:
+    status, out, err = lab(*perovskite("--json")).finish()
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["status"] == "done"
+    assert result["trials"] == {"completed": 3, "failed": 0, "abandoned": 0}
+    best = result["best"]
+    assert best["parameters"]["cs"] + best["parameters"]["fa"] + best["parameters"]["ma"] == pytest.approx(1.0, abs=1e-9)
+    assert best["outcomes"]["perovskite_fraction"]["sem"] > 0
+    assert result["lab_s"] > 1000 > result["wall_s"] > 0
+    assert set(result["stations"]) == {"arm", "synthesiser", "detector"}
+    assert "3/3  done" in err
+    assert f"lab show {result['campaign']}" in err
+
+
+LEDGER_AND_WORLD = """
+import json, sys
+from pathlib import Path
+from lab.files import load_campaign, load_lab
+from lab.home import Home
+from lab.progress import Lines
+from lab.session import Session
+root, home = Path(sys.argv[1]), Home(Path(sys.argv[2]))
+config = load_campaign(root / "examples/perovskite.yaml", {"budget.trials": 2, "optimizer.engine": "sobol"})
+lab = load_lab(root / "examples/lab.yaml", {"speed": 1500})
+with Session(lab, home) as session:
+    campaign, end = session.run_campaign(config, Lines())
+    account = session.simulator.ask({"do": "account"})
+    doses = [[d.volumes_ml, d.dispensed_ml, d.state] for d in session.ledger.doses(campaign.id)]
+    places = [s.place for s in session.ledger.samples(campaign.id)]
+    session.catalogue.wait(60)
+    tiled = [len(session.catalogue), session.catalogue[-1]["primary"].metadata is not None, tuple(session.catalogue.status())]
+    print(json.dumps({"account": account, "doses": doses, "places": places, "tiled": tiled, "status": end.status}))
+"""
+
+
+def test_the_ledger_says_what_the_world_saw_and_tiled_has_the_runs(tmp_path: Path) -> None:
+    found = subprocess.run([sys.executable, "-c", LEDGER_AND_WORLD, str(ROOT), str(tmp_path / "home")], capture_output=True, text=True,
+                           timeout=100, cwd=ROOT)
+    assert found.returncode == 0, found.stderr
+    told = json.loads(found.stdout.splitlines()[-1])
+    assert told["status"] == "done"
+    counted: dict[str, dict[str, float]] = {}
+    for dose in told["account"]["doses"]:
+        sample = counted.setdefault(dose["sample"], {})
+        sample[dose["liquid"]] = sample.get(dose["liquid"], 0.0) + dose["counted_ml"]
+    for n, (_, dispensed, state) in enumerate(told["doses"]):
+        assert state == "done"
+        seen = counted[f"substrate:rack.{n + 1}"]
+        assert {k: v for k, v in dispensed.items() if v} == pytest.approx(seen, abs=2e-3)
+    assert told["places"] == ["rack.1", "rack.2"]
+    assert told["account"]["places"]["rack.1"] == "substrate:rack.1"
+    assert told["tiled"][0] == 2
+    assert told["tiled"][2][:2] == [0, 0]
+
+
+def test_every_document_and_frame_is_on_disk(lab: Any) -> None:
+    run = lab(*perovskite(trials=1))
+    assert run.finish()[0] == 0
+    (documents,) = (run.home / "runs").glob("*.jsonl")
+    lines = [json.loads(line) for line in documents.read_text().splitlines()]
+    names = [name for name, _ in lines]
+    assert names[0] == "start" and names[-1] == "stop"
+    assert {"descriptor", "event", "stream_resource", "stream_datum"} <= set(names)
+    start = lines[0][1]
+    assert start["trial"] == 0
+    import h5py
+    import hdf5plugin  # noqa: F401  bitshuffle for reading
+
+    (frames,) = (run.home / "frames" / start["campaign"]).glob("*.h5")
+    with h5py.File(frames) as file:
+        assert file["/entry/data/data"].shape == (1, 512, 512)
+        assert file["/entry/data/data"][0].sum() > 0
+
+
+def test_what_instruments_do_wrong_costs_a_sample_each_and_not_the_campaign(lab: Any, tmp_path: Path) -> None:
+    wrong = faults(tmp_path, "{instrument: pump, kind: error, words: stall, at_s: 4}",
+                   "{instrument: arm, kind: error, words: collision, at_s: 9}",
+                   "{instrument: hotplate, kind: unplug, at_s: 15, for_s: 3}",
+                   "{instrument: hotplate, kind: corrupt, probability: 0.02, count: 20, seed: 1}",
+                   "{instrument: pump, kind: drop, probability: 0.01, count: 10, seed: 2}")
+    run = lab(*perovskite(*wrong, "--json", "--set", "budget.failures=8", trials=10))
+    status, out, err = run.finish(150)
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["trials"]["completed"] + result["trials"]["failed"] == 10
+    assert result["trials"]["completed"] >= 5, err
+    causes = [trial["cause"] for trial in run.show()["trials"] if trial["state"] == "failed"]
+    assert causes and all(causes)
+    assert any(word in cause for cause in causes for word in ("stall", "collision", "3005", "hotplate")), causes
+
+
+def test_a_campaign_ends_when_its_failures_are_spent_and_says_the_last_cause(lab: Any, tmp_path: Path) -> None:
+    wrong = faults(tmp_path, *(["{instrument: pump, kind: error, words: stall}"] * 1),
+                   "{instrument: pump, kind: error, words: stall, after: 1, count: 1000, probability: 0.5}")
+    run = lab(*perovskite(*wrong, "--json", "--set", "budget.failures=2", trials=6))
+    status, out, err = run.finish()
+    assert status == 1, err
+    result = json.loads(out)
+    assert result["status"] == "failed"
+    assert "failure budget spent: 2 samples failed, the last one with: " in result["cause"]
+
+
+def test_ctrl_c_once_ends_a_campaign_safely(lab: Any) -> None:
+    run = lab(*perovskite(trials=10))
+    run.until("try ")
+    run.process.send_signal(signal.SIGINT)
+    status, _, err = run.finish()
+    assert status == 130, err
+    assert "finishing safely" in err
+    assert "Traceback" not in err
+    assert "not safe" not in err
+    shown = run.show()
+    assert shown["status"] == "interrupted"
+    assert {trial["state"] for trial in shown["trials"]} <= {"completed", "abandoned"}
+
+
+def test_a_killed_session_leaves_a_truthful_ledger_and_no_process(lab: Any) -> None:
+    run = lab(*perovskite(trials=10))
+    run.until("2/10  try")
+    assert len(run.children) >= 5
+    run.process.kill()
+    run.process.wait(10)
+    _, alive = psutil.wait_procs(run.children, timeout=20)
+    assert not alive
+    shown = run.show()
+    assert shown["status"] == "interrupted"
+    states = [trial["state"] for trial in shown["trials"]]
+    assert states[0] == "completed"
+    assert "running" not in states
+
+
+def test_a_killed_bridge_is_started_again_and_the_campaign_goes_on(lab: Any) -> None:
+    run = lab(*perovskite("--set", "budget.failures=6", trials=6))
+    run.until("2/6  try")
+    arm = [child for child in run.children if "firmware_bridges" in " ".join(child.cmdline())]
+    os.kill(arm[1].pid, signal.SIGKILL)
+    seen = run.until("is back")
+    run.children = psutil.Process(run.process.pid).children(recursive=True)
+    status, _, err = run.finish(150)
+    assert "died (exit status -9); starting it again" in seen
+    assert status == 0, seen + err
+    assert sum(trial["state"] == "completed" for trial in run.show()["trials"]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "none.yaml: file: given a path that does not exist; allowed: an existing YAML file"),
+        (["run", "examples/perovskite.yaml", "--set", "recipe=pizza"], "examples/perovskite.yaml: recipe: given 'pizza'; allowed: thin_film"),
+        (["run", "examples/perovskite.yaml", "--set", "budget.trials"], "command line: --set: given 'budget.trials'; allowed: key=value"),
+        (["run", "examples/perovskite.yaml", "--speed", "-1"], "examples/lab.yaml: speed: given -1"),
+        (["run", "examples/perovskite-table.yaml", "--world", "none.csv"], "none.csv"),
+        (["run", "examples/perovskite-table.yaml"], "evaluate.kind: given 'brightness' in a physical world"),
+        (["run", "examples/perovskite.yaml", "--faults", "examples/lab.yaml"], "examples/lab.yaml"),
+        (["check", "none.yaml"], "none.yaml: file: given a path that does not exist"),
+        (["ls"], "no ledger there"),
+    ],
+)
+def test_bad_input_is_answered_in_words_with_status_2(lab: Any, arguments: list[str], message: str) -> None:
+    status, out, err = lab(*arguments).finish()
+    assert status == 2, err
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_real_measurements_stand_behind_the_instruments(lab: Any) -> None:
+    table = Path(os.environ.get("LABWRIGHT_DATA", ROOT.parent / "shared" / "data")) / "p3ht.csv"
+    if not table.exists():
+        pytest.skip("the folder of real experiment tables is not here")
+    run = lab("run", "examples/p3ht-table.yaml", "--world", str(table), "--speed", "1500", "--set", "budget.trials=3", "--set",
+              "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--json")
+    status, out, err = run.finish()
+    assert status == 0, err
+    best = json.loads(out)["best"]
+    assert sum(best["parameters"].values()) == pytest.approx(100.0, abs=1e-7)
+    assert 2.44 <= best["outcomes"]["conductivity_S_per_cm"]["mean"] <= 1500
+
+
+def test_check_names_every_instrument_and_what_its_firmware_says(lab: Any) -> None:
+    status, out, err = lab("check", "examples/lab.yaml", "--json").finish()
+    assert status == 0, err
+    rows = {row["instrument"]: row for row in json.loads(out)["instruments"]}
+    assert set(rows) == {"pump", "hotplate", "arm", "detector"}
+    assert "NE1000" in rows["pump"]["identity"]
+    assert "Meca500" in rows["arm"]["identity"]
+    assert rows["hotplate"]["limits"]["TEMPERATURE"] == [0, 200, "degC"]
+    assert all(row["round_trip_ms"] > 0 for row in rows.values())
+
+
+def test_check_says_what_is_offline_and_exits_1(lab: Any, tmp_path: Path) -> None:
+    text = (EXAMPLES / "lab.yaml").read_text().replace("endpoint: sim              # serial:///dev/ttyACM0?baud=9600",
+                                                       "endpoint: serial:///dev/not-there?baud=9600")
+    file = tmp_path / "lab.yaml"
+    file.write_text(text)
+    status, out, err = lab("check", str(file)).finish()
+    assert status == 1
+    assert "offline: hotplate" in err
+    assert "not-there" in out
