@@ -28,6 +28,7 @@ def device(laboratory: Any) -> Iterator[Hotplate]:
     made = Hotplate("TDH:hotplate:", name="hotplate", config=Config.model_validate(INSTRUMENTS["hotplate"]), speed=SPEED)
     made.wait_for_connection(timeout=10)
     yield made
+    laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     made.destroy()
 
 

@@ -32,6 +32,7 @@ def bank(laboratory: Any) -> Iterator[PumpBank]:
     made = PumpBank("TDP:pump:", name="pump", config=Config.model_validate(INSTRUMENTS["pump"]), speed=SPEED)
     made.wait_for_connection(timeout=10)
     yield made
+    laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     made.destroy()
 
 

@@ -40,6 +40,7 @@ def device(laboratory: Any) -> Iterator[Synthesiser]:
     for part in (pumps, plate):
         part.wait_for_connection(timeout=10)
     yield Synthesiser(name="synthesiser", pumps=pumps, hotplate=plate)
+    laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     pumps.destroy()
     plate.destroy()
 
