@@ -26,7 +26,7 @@ def result_of(campaign: Campaign, end: End) -> dict[str, Any]:
         "cause": end.cause,
         "trials": count,
         "best": None if best is None or best.outcome is None else {
-            "trial": best.index,
+            "trial": best.index + 1,
             "parameters": dict(best.point),
             "outcomes": {name: {"mean": m.mean, "sem": m.sem} for name, m in best.outcome.measured.items()},
         },

@@ -10,7 +10,7 @@ from bluesky.utils import FailedStatus, Msg
 from lab.core.capabilities import Instrument, Park
 from lab.core.errors import LabError
 from plans.cell import WorkCell
-from plans.stubs import Plan, act, cause_of, move
+from plans.stubs import Plan, act_alone, cause_of
 
 
 def make_safe(cell: WorkCell) -> Plan:
@@ -25,7 +25,7 @@ def make_safe(cell: WorkCell) -> Plan:
     """
     result: dict[str, str] = {}
     for instrument in cell.instruments:
-        result[instrument.name] = yield from _attempt(act(f"make {instrument.name} safe", instrument.make_safe))
+        result[instrument.name] = yield from _attempt(act_alone(f"make {instrument.name} safe", instrument.make_safe))
     if result.get(cell.arm.name) == "safe":
         parked = yield from _attempt(_park(cell))
         result[cell.arm.name] = "safe, parked" if parked == "safe" else f"safe, not parked: {parked}"
@@ -51,7 +51,7 @@ def recover(cell: WorkCell, patience_s: float = 0.0) -> Plan:
     while True:
         wrong: dict[str, str] = {}
         for name, instrument in waiting.items():
-            said = yield from _attempt(act(f"recover {name}", instrument.recover))
+            said = yield from _attempt(act_alone(f"recover {name}", instrument.recover))
             if said != "safe":
                 wrong[name] = said
         if not wrong or time.monotonic() > deadline:
@@ -61,8 +61,8 @@ def recover(cell: WorkCell, patience_s: float = 0.0) -> Plan:
 
 
 def _park(cell: WorkCell) -> Plan:
-    yield from act("ready the arm", cell.arm.recover)
-    yield from move(cell.arm, Park())
+    yield from act_alone("ready the arm", cell.arm.recover)
+    yield from act_alone("park the arm", lambda: cell.arm.set(Park()))
 
 
 def _attempt(plan: Plan) -> Plan:

@@ -25,10 +25,12 @@ class Action:
     def __init__(self, name: str, start: Callable[[], Status]) -> None:
         self.name = name
         self.parent = None
+        self.status: Status | None = None
         self._start = start
 
     def trigger(self) -> Status:
-        return self._start()
+        self.status = self._start()
+        return self.status
 
 
 def start(name: str, action: Callable[[], Status], group: str) -> Plan:
@@ -47,6 +49,26 @@ def act(name: str, action: Callable[[], Status]) -> Plan:
     group = f"act-{uuid4().hex[:8]}"
     yield from start(name, action, group)
     yield Msg("wait", None, group=group)
+
+
+def act_alone(name: str, action: Callable[[], Status]) -> Plan:
+    """As `act`, deaf to what else fails meanwhile.
+
+    The RunEngine throws a failed status at whatever message comes next. When motion is stopped to make things safe, the move that
+    was under way fails: that is not the failure of the command that stopped it.
+    """
+    one = Action(name, action)
+    group = f"act-{uuid4().hex[:8]}"
+    while True:
+        try:
+            if one.status is None:
+                yield Msg("trigger", one, group=group)
+            yield Msg("wait", None, group=group)
+        except FailedStatus as error:
+            if one.status is not None and (not error.args or error.args[0] is one.status):
+                raise
+        else:
+            return
 
 
 def move(device: Any, target: Any) -> Plan:

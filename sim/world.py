@@ -215,7 +215,7 @@ class World:
                     seen, mean = film, self._rate(film) * count_time_s
                     noise = CountingNoise(mean) if left >= WORTH_A_TABLE else None
             counts = chance.poisson(mean) if noise is None else noise.draw(chance)
-            yield np.minimum(counts, 2**bits - 1).astype(dtype)
+            yield np.minimum(counts, np.int64(2**bits - 1)).astype(dtype)
 
     def _frame_chance(self, film: Film | None) -> np.random.Generator:
         """The chance of the next frame of a film, or of the empty stage."""

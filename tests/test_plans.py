@@ -346,6 +346,27 @@ def test_an_abort_from_outside_makes_safe_too(bench: Bench) -> None:
     assert "detector safe" in bench.log
 
 
+def test_a_move_that_fails_because_it_is_stopped_does_not_fail_the_stop(bench: Bench) -> None:
+    conductor = Conductor(bench.log)
+    moving = Status()
+
+    def pick(move: ArmMove) -> Status:
+        if isinstance(move, Park):
+            return bench.arm.do("park")
+        threading.Thread(target=bench.RE.abort, args=("operator",)).start()
+        return moving
+
+    def safe() -> Status:
+        moving.set_exception(CommandError("arm: the move failed: the arm was made safe"))
+        return bench.arm.do("safe")
+
+    bench.arm.set, bench.arm.make_safe = pick, safe  # type: ignore[method-assign]
+    with pytest.raises(RunEngineInterrupted):
+        bench.run(conductor)
+    assert conductor.troubles == []
+    assert bench.log[-1] == "arm park" or "arm park" in bench.log[-3:]
+
+
 def test_recovery_is_tried_again_until_patience_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.arm.fails["recover"] = [LinkDown("arm: no answer")]
     found: dict[str, Any] = {}
