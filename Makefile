@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --quiet --constraint constraints.txt
 
 .PHONY: install demo test lint bench check-python clean
 
@@ -20,7 +20,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 .venv-tickit/.installed: tests/outside/tickit-requirements.txt | check-python
 	@$(PYTHON) -m venv .venv-tickit
-	@.venv-tickit/bin/python -m pip install --disable-pip-version-check --quiet --requirement $<
+	@.venv-tickit/bin/python -m pip install --disable-pip-version-check --quiet --quiet --requirement $<
 	@touch $@
 
 check-python:

@@ -23,9 +23,6 @@ from lab.core.errors import LabError
 
 log = logging.getLogger("firmware_bridges")
 
-KINDS = ("pump", "hotplate", "arm", "detector")
-"""Each is a module of this package with ``build(settings: BridgeSettings) -> Controller``."""
-
 
 def main() -> int:
     """Run a bridge; the exit status is 0 after a regular end, and 1 when it could not start or had a defect."""
@@ -75,7 +72,7 @@ def read_settings(line: str) -> BridgeSettings:
 
 
 def build(settings: BridgeSettings) -> Controller:
-    """The controller of the instrument's kind."""
+    """The controller of the instrument's kind: what ``build(settings)`` of the module of that name makes."""
     make: Callable[[BridgeSettings], Controller] = import_module(f"firmware_bridges.{settings.config.kind}").build
     return make(settings)
 

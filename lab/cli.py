@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lab.core.channels import TABLES
 from lab.core.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run(
 
 @app.command()
 def sim(
-    kind: Annotated[str, typer.Argument(help="pump, hotplate, arm or detector")],
+    kind: Annotated[str, typer.Argument(help=", ".join(TABLES))],
     faults: FaultsOption = None,
     speed: Annotated[float, typer.Option("--speed", help="physics, times as fast as the wall")] = 1.0,
     port: Annotated[int | None, typer.Option("--port", help="first TCP port (default: a free one)")] = None,

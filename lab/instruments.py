@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ from devices.hotplate import Hotplate
 from devices.pump import PumpBank
 from devices.synthesiser import Synthesiser
 from lab.core.clock import Clock
-from lab.core.config import ArmConfig, DetectorConfig, LabConfig
-from lab.core.config import Hotplate as HotplateConfig
-from lab.core.config import PumpBank as PumpBankConfig
+from lab.core.config import DetectorConfig, LabConfig
 from lab.core.errors import ConfigError
 from plans.cell import WorkCell
 
 CONNECT_S = 10.0
 """Wall seconds for the Channel Access connections of one device."""
+
+DEVICES: dict[str, Callable[..., Any]] = {"pump": PumpBank, "hotplate": Hotplate, "arm": Arm, "detector": Detector}
+"""The device of each kind of instrument: made with its PV prefix, and ``name``, ``config`` and ``speed`` by keyword."""
 
 
 def make_devices(lab: LabConfig, speed: float) -> dict[str, Any]:
@@ -39,14 +41,9 @@ def make_devices(lab: LabConfig, speed: float) -> dict[str, Any]:
 
 
 def _make(lab: LabConfig, name: str, speed: float) -> Any:
-    config, prefix = lab.instruments[name], f"{lab.prefix}{name}:"
-    if isinstance(config, PumpBankConfig):
-        return PumpBank(prefix, name=name, config=config, speed=speed)
-    if isinstance(config, HotplateConfig):
-        return Hotplate(prefix, name=name, config=config, speed=speed)
-    if isinstance(config, ArmConfig):
-        return Arm(prefix, name=name, places=lab.places, config=config, speed=speed)
-    return Detector(prefix, name=name, config=config, speed=speed)
+    config = lab.instruments[name]
+    more = {"places": lab.places} if config.kind == "arm" else {}
+    return DEVICES[config.kind](f"{lab.prefix}{name}:", name=name, config=config, speed=speed, **more)
 
 
 def work_cell(lab: LabConfig, devices: dict[str, Any], clock: Clock, frames: Path) -> WorkCell:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from lab.core.config import InstrumentConfig, LabConfig
     from sim.world import World
 
-KINDS = ("pump", "hotplate", "arm", "detector")
-
 _STATIONS = {
     "synthesiser": {"role": "synthesiser", "origin": {"pose": [190, 0, 80, 180, 0, 180]}},
     "stage": {"role": "detector", "origin": {"pose": [0, 190, 80, 180, 0, -90]}},
@@ -96,6 +94,9 @@ def _detector(bench: Bench, config: InstrumentConfig) -> Server:
 
 _BUILD: Mapping[str, Callable[[Bench, InstrumentConfig], Server]] = {
     "pump": _pump, "hotplate": _hotplate, "arm": _arm, "detector": _detector}
+
+KINDS = tuple(_BUILD)
+"""What can be simulated."""
 
 
 class Laboratory:
