@@ -79,6 +79,14 @@ def test_what_was_missed_is_replayed_once(catalogue: Catalogue, home: Path, tmp_
     assert "stop" in catalogue[missed].metadata and "stop" in catalogue[uid].metadata
 
 
+def test_a_new_run_is_counted_at_once(catalogue: Catalogue, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiled.client.container.LENGTH_CACHE_TTL", 2 * DEADLINE_S)
+    known = len(catalogue)
+    feed(catalogue.callback, a_run(home, "counted")[1])
+    assert catalogue.wait(DEADLINE_S)
+    assert len(catalogue) == known + 1
+
+
 def test_a_run_that_is_there_in_part_is_made_whole_and_its_frames_are_left_alone(catalogue: Catalogue, home: Path, tmp_path: Path) -> None:
     from bluesky_tiled_plugins import TiledWriter
 
