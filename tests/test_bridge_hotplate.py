@@ -77,12 +77,15 @@ def laboratory(bench: Any) -> Any:
     return bench
 
 
+def controller_at(endpoint: str) -> HotplateController:
+    """Not started: nothing is polled."""
+    return hotplate.build(TypeAdapter(BridgeSettings).validate_python(
+        {"name": "hotplate", "prefix": "T:", "speed": 400.0, "endpoint": endpoint, "config": INSTRUMENTS["hotplate"]}))
+
+
 @pytest.fixture()
 def plate(laboratory: Any, until: Callable[..., None]) -> Iterator[HotplateController]:
-    settings = TypeAdapter(BridgeSettings).validate_python(
-        {"name": "hotplate", "prefix": "T:", "speed": 400.0, "endpoint": laboratory.sim.ready["endpoints"]["hotplate"],
-         "config": INSTRUMENTS["hotplate"]})
-    controller = hotplate.build(settings)
+    controller = controller_at(laboratory.sim.ready["endpoints"]["hotplate"])
     controller.start()
     until(lambda: controller.is_connected)
     yield controller
@@ -174,13 +177,15 @@ def test_a_watchdog_that_was_not_fed_in_time_counts_as_a_loss_of_the_line(plate:
     assert plate.value("HEAT_RBV") is False
 
 
-def test_a_reading_that_jumps_is_asked_again(plate: HotplateController, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reading_that_jumps_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    plate = controller_at("serial:///dev/null")
     answers = iter([64.0, 24.1])
     monkeypatch.setattr(plate, "_ask", lambda query, channel: next(answers))
     assert plate._plausible("IN_PV_2", 2, 24.0) == 24.1
 
 
-def test_a_query_is_given_up_after_three_attempts(plate: HotplateController, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_is_given_up_after_three_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    plate = controller_at("serial:///dev/null")
     attempts: list[bytes] = []
 
     def silent(request: bytes, *_: object) -> float:
@@ -190,4 +195,4 @@ def test_a_query_is_given_up_after_three_attempts(plate: HotplateController, mon
     monkeypatch.setattr(plate._link, "transact", silent)
     with pytest.raises(LinkTimeout, match="no complete reply"):
         plate._ask("IN_PV_2", 2)
-    assert attempts.count(b"IN_PV_2 \r\n") >= 3
+    assert attempts == 3 * [b"IN_PV_2 \r\n"]
