@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from lab.core.space import Value
 from lab.core.trial import Suggestion, Trial, TrialState
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from plans.recipes import Order
 
 
-WIDE = 200
-"""Columns that hold a whole line."""
+INDENT = 7
+"""Columns before what goes on a further line."""
 
 
 def number(value: Value) -> str:
@@ -39,6 +41,18 @@ def measured(trial: Trial, name: str, unit: str = "") -> str:
     value = trial.outcome.measured[name]
     error = f" ± {value.sem:.2g}" if value.sem is not None else ""
     return f"{value.mean:.4g}{error} {unit}".rstrip()
+
+
+def joined(parts: Sequence[str], width: int | None) -> str:
+    """The parts (with markup) on one line; with a `width`, on as few as hold them: a terminal would break a line within a number."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]}   {part}"
+        if width is None or Text.from_markup(longer).cell_len <= width:
+            lines[-1] = longer
+        else:
+            lines.append(" " * INDENT + part)
+    return "\n".join(lines)
 
 
 class Lines:
@@ -84,15 +98,14 @@ class Lines:
         objective = campaign.config.objective
         head = f"{self._count(campaign, trial.index)}  "
         if trial.state is TrialState.COMPLETED:
-            text = (f"{head}[green]done[/]  {point(trial.point)}  ->  {objective.name} "
-                    f"[bold]{measured(trial, objective.name, objective.unit)}[/]")
+            parts = [f"{head}[green]done[/]  {point(trial.point)}",
+                     f"->  {objective.name} [bold]{measured(trial, objective.name, objective.unit)}[/]"]
         else:
-            text = f"{head}[red]{trial.state.value}[/]  {escape(trial.cause)}"
+            parts = [f"{head}[red]{trial.state.value}[/]  {escape(trial.cause)}"]
         found = campaign.best
-        best = f"best {measured(found, objective.name)} (trial {found.index + 1})   " if found is not None else ""
-        # On a terminal that cannot hold it all, the rest gets a line of its own rather than a broken one.
-        gap = "\n       " if self.console.is_terminal and self.console.width < WIDE else "   "
-        self._print(f"{text}{gap}{best}{busy(campaign)}")
+        if found is not None:
+            parts.append(f"best {measured(found, objective.name)} (trial {found.index + 1})")
+        self._print(joined([*parts, busy(campaign)], self.console.width if self.console.is_terminal else None))
 
     def trouble(self, text: str) -> None:
         self._print(f"[yellow]![/] {escape(text)}")

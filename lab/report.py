@@ -48,10 +48,11 @@ def say_end(console: Console, result: dict[str, Any], home: Home) -> None:
     if best is None:
         console.print("  best       none: no trial gave an outcome")
     else:
-        console.print(f"  best       [bold]{point(best['parameters'])}[/]  (trial {best['trial'] + 1})")
+        console.print(f"  best       [bold]{point(best['parameters'])}[/]  (trial {best['trial']})")
         for name, value in best["outcomes"].items():
             error = f" ± {value['sem']:.2g}" if value["sem"] is not None else ""
             console.print(f"             {name} [bold]{value['mean']:.4g}{error}[/]")
     path = os.path.relpath(home.path)
-    console.print(f"  data       {path}/ledger.sqlite   {path}/runs/   {path}/frames/{result['campaign']}/")
+    console.print(f"  data       {path}/ledger.sqlite   {path}/runs/")
+    console.print(f"             {path}/frames/{result['campaign']}/")
     console.print(f"  next       lab show {result['campaign']}     lab ls     lab console")

@@ -57,8 +57,8 @@ def campaign(ledger: Ledger, clock: ManualClock) -> str:
     return found
 
 
-def shown(renderable: object) -> str:
-    console = Console(width=220, file=io.StringIO())
+def shown(renderable: object, width: int = 220) -> str:
+    console = Console(width=width, file=io.StringIO())
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -95,6 +95,16 @@ def test_people_read_what_the_instrument_said_brackets_and_all(ledger: Ledger, c
     assert "nobody can say where it is" in text
     assert "best: cs 0.51, solvent DMF  purity 0.3 ± 0.01, size 30  (trial 3)" in text
     assert "3 min 00 s of laboratory time" in text and "100 %" in text
+
+
+def test_a_trial_shows_what_was_carried_out_otherwise_than_planned_and_where_its_sample_is(ledger: Ledger, campaign: str) -> None:
+    lines = [line.split() for line in shown(render_summary(summary(ledger, campaign))).splitlines()]
+    assert ["1", "completed", "0.1", "→", "0.11", "DMF", "0.5", "±", "0.01", "20", "sobol", "rack.1"] in lines
+
+
+def test_a_narrow_terminal_breaks_headings_and_no_number_or_id(ledger: Ledger, campaign: str) -> None:
+    assert "0.1 → 0.11" in shown(render_summary(summary(ledger, campaign)), 70)
+    assert campaign in shown(render_campaigns(campaign_rows(ledger)), 70)
 
 
 def test_ls_shows_a_line_for_each_campaign_and_what_to_type_when_there_is_none(ledger: Ledger) -> None:

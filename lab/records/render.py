@@ -5,12 +5,14 @@ Causes hold what instruments say, brackets and all (``[3012][Buffer overrun]``),
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from lab.core.sample import UNKNOWN
 
 COLOURS = {"done": "green", "completed": "green", "running": "cyan", "interrupted": "yellow", "abandoned": "yellow", "failed": "red"}
 
@@ -19,19 +21,20 @@ def render_campaigns(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """``lab ls``: one line for each campaign."""
     if not rows:
         return Text("no campaign on record yet; begin one with: lab run CAMPAIGN.yaml")
-    table = _table("campaign", "status", "began", "done", "failed", "given up", "best")
+    table = _table("campaign", "status", "done", "failed", "given up", "best")
     for row in rows:
         n = row["trials"]
-        table.add_row(Text(row["campaign"]), _state(row["status"]), Text(_moment(row["started"])), str(n["completed"]), str(n["failed"]),
-                      str(n["abandoned"]), Text("-" if row["best"] is None else _outcomes(row["best"]["outcomes"])))
+        table.add_row(Text(row["campaign"]), _state(row["status"]), str(n["completed"]), str(n["failed"]), str(n["abandoned"]),
+                      Text("-" if row["best"] is None else _outcomes(row["best"]["outcomes"])))
     return table
 
 
 def render_summary(data: Mapping[str, Any]) -> RenderableType:
-    """``lab show``: the campaign, its trials, its samples, and what went wrong."""
+    """``lab show``: the campaign, its trials and where their samples are, and what went wrong."""
     parts: list[RenderableType] = [*_heading(data), Text(), _trials(data)]
-    if data["samples"]:
-        parts += [Text(), _samples(data)]
+    causes = list(_causes(data))
+    if causes:
+        parts += [Text(), *causes]
     parts += list(_unconfirmed(data))
     if data["stations"]:
         busy = _table("station", "busy, laboratory time", "share")
@@ -60,19 +63,36 @@ def _heading(data: Mapping[str, Any]) -> Iterator[Text]:
 
 
 def _trials(data: Mapping[str, Any]) -> Table:
-    table = _table("trial", "state", "planned", "executed", "outcome", "cause", "from", "sample")
+    """A row for each trial; a value that was carried out otherwise than planned shows both."""
+    trials = data["table"]
+    values = _names([*(t["planned"] for t in trials), *(t["executed"] for t in trials)])
+    outcomes = _names(trial["outcomes"] for trial in trials)
+    places = {sample["id"]: sample["place"] for sample in data["samples"]}
+    table = _table("trial", "state", *values, *outcomes, "from", "is at")
+    for trial in trials:
+        place = places.get(trial["sample"], "")
+        numbers = [Text(_carried_out(trial, name)) for name in values] + [Text(_measured(trial["outcomes"].get(name))) for name in outcomes]
+        for column, cell in zip(table.columns[2:], numbers, strict=False):  # headings may be folded, numbers not
+            column.min_width = max(column.min_width or 0, cell.cell_len)
+        table.add_row(str(trial["trial"]), _state(trial["state"]), *numbers, Text(trial["origin"]),
+                      Text(place, "red" if place == UNKNOWN else ""))
+    return table
+
+
+def _causes(data: Mapping[str, Any]) -> Iterator[Text]:
     for trial in data["table"]:
-        table.add_row(str(trial["trial"]), _state(trial["state"]), Text(_values(trial["planned"])), Text(_values(trial["executed"])),
-                      Text(_outcomes(trial["outcomes"])), Text(trial["cause"]), Text(trial["origin"]), Text(_short(trial["sample"])))
-    return table
+        if trial["cause"]:
+            yield Text.assemble(f"trial {trial['trial']} ", _state(trial["state"]), f": {trial['cause']}")
 
 
-def _samples(data: Mapping[str, Any]) -> Table:
-    table = _table("sample", "trial", "is at", "since")
-    for sample in data["samples"]:
-        style = "red" if sample["place"] == "unknown" else ""
-        table.add_row(Text(sample["id"]), str(sample["trial"] + 1), Text(sample["place"], style), _moment(sample["placed_wall"]))
-    return table
+def _carried_out(trial: Mapping[str, Any], name: str) -> str:
+    texts = [_value(trial[key][name]) for key in ("planned", "executed") if name in trial[key]]
+    return " → ".join(dict.fromkeys(texts))
+
+
+def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys of all rows, in their order."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _unconfirmed(data: Mapping[str, Any]) -> Iterator[Text]:
@@ -88,7 +108,9 @@ def _unconfirmed(data: Mapping[str, Any]) -> Iterator[Text]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in ("trial", "done", "failed", "given up", "share") else "left")
+        # What people copy from the screen must stand there whole.
+        table.add_column(column, justify="right" if column in ("trial", "done", "failed", "given up", "share") else "left",
+                         no_wrap=column in ("campaign", "is at"), overflow="fold")
     return table
 
 
@@ -97,20 +119,22 @@ def _state(state: str) -> Text:
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _outcomes(outcomes: Mapping[str, Mapping[str, float | None]]) -> str:
-    found = []
-    for name, value in outcomes.items():
-        error = "" if value["sem"] is None else f" ± {value['sem']:.2g}"
-        found.append(f"{name} {value['mean']:.4g}{error}")
-    return ", ".join(found)
+    return ", ".join(f"{name} {_measured(value)}" for name, value in outcomes.items())
 
 
-def _short(sample: str) -> str:
-    """Only what tells a campaign's samples apart."""
-    return sample.rpartition("-")[2]
+def _measured(value: Mapping[str, float | None] | None) -> str:
+    if value is None:
+        return ""
+    error = "" if value["sem"] is None else f" ± {value['sem']:.2g}"
+    return f"{value['mean']:.4g}{error}"
 
 
 def _moment(iso: str) -> str:
