@@ -19,7 +19,7 @@ from devices.statuses import OperationStatus, Steps, follow
 from lab.core.capabilities import ArmMove, Park, Pick, Place
 from lab.core.channels import ARM, by_name, narrow
 from lab.core.config import ArmConfig, ArmPlace
-from lab.core.errors import CommandError, LimitError
+from lab.core.errors import CommandError, EmptyPlace, LimitError
 
 MOTION_S = 1300.0
 """Net under one motion, laboratory seconds: the slowest velocity (1 %). The bridge's own deadline, which knows the velocity,
@@ -169,7 +169,7 @@ class Arm(BridgedDevice):
         was_there = self.is_holding()
         yield self._step(self.move_lin, _above(place), status)
         if not was_there:
-            raise CommandError(f"{self.name}: no sample at {name}: the gripper closed on nothing")
+            raise EmptyPlace(f"{self.name}: no sample at {name}: the gripper closed on nothing")
         if not self.is_holding():
             raise CommandError(f"{self.name}: lost the sample of {name} while lifting it")
 

@@ -1,7 +1,7 @@
 """The closed loop as a plan: ask, make, measure, tell, until the budget is spent.
 
 The optimiser and the evaluation run in a thread behind a Status, so the RunEngine never waits for them without being
-able to pause. A sample that fails costs itself, never the campaign.
+able to pause. A sample that fails costs itself, never the campaign; nothing begins while an earlier one may be in the way.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from bluesky.utils import FailedStatus, Msg
 
 from lab.core.capabilities import Status
-from lab.core.errors import LabError
+from lab.core.errors import CommandError, EmptyPlace, LabError
 from lab.core.journal import Journal
-from lab.core.sample import UNKNOWN
 from plans.cell import WorkCell
 from plans.recipes import Carried, Order, Recipe
 from plans.safe import make_safe, recover
-from plans.stubs import Plan, cause_of, start, transfer
+from plans.strays import Stray, put_away
+from plans.stubs import Plan, cause_of, start
 
 THINKING = "thinking"
 """The group of the Status behind which evaluation and suggestion run."""
@@ -79,29 +79,46 @@ def closed_loop(cell: WorkCell, recipe: Recipe, conductor: Conductor) -> Plan:
     -----
     Nothing in here is replayed: the plan is not rewindable, since a dose that is repeated is a wrong sample.
     However it ends, the instruments are made safe, and `Conductor.trouble` says of each one where that failed.
+
+    Raises
+    ------
+    CommandError
+        When the gripper holds a sample before the first one is made: nobody knows whose it is.
     """
     yield Msg("rewindable", None, False)
+    strays: list[Stray] = []
     try:
         problems = yield from recover(cell, PATIENCE_S)
         _tell(conductor, "not ready at the start", problems)
+        _check_gripper(cell)
         while True:
             yield from _await(conductor.next_order)
             if conductor.order is None:
                 return
             order, journal = conductor.order
-            yield from _one_sample(cell, recipe, conductor, order, journal)
+            yield from _one_sample(cell, recipe, conductor, order, journal, strays)
     finally:
         result = yield from make_safe(cell)
         _tell(conductor, "not safe", {name: said for name, said in result.items() if not said.startswith("safe")})
 
 
-def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Order, journal: Journal) -> Plan:
+def _check_gripper(cell: WorkCell) -> None:
+    try:
+        is_holding = cell.arm.is_holding()
+    except LabError:
+        return  # `recover` has said what is wrong with the arm; the first sample will fail of it
+    if is_holding:
+        raise CommandError(f"{cell.arm.name}: the gripper holds a sample that is none of this campaign; take it out, then start again")
+
+
+def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Order, journal: Journal, strays: list[Stray]) -> Plan:
     """Make and measure one sample; a failure is recorded, the instruments are readied, the sample put away."""
 
     def evaluate() -> Plan:
         yield from start("evaluate", lambda: conductor.measured(order), THINKING)
 
     try:
+        yield from _clear(cell, conductor, strays)
         yield from recipe.plan(cell, order, journal, lambda carried: conductor.carried(order, carried), evaluate)
         yield Msg("wait", None, group=THINKING)
     except (FailedStatus, LabError) as error:
@@ -109,21 +126,26 @@ def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Ord
         conductor.failed(order, cause_of(error))
         problems = yield from recover(cell, PATIENCE_S)
         _tell(conductor, "not ready after a failure", problems)
-        yield from _put_away(cell, conductor, order, journal)
+        if isinstance(cause_of(error), EmptyPlace):
+            conductor.trouble(f"sample {order.sample}: nobody knows where it is: {cause_of(error)}")
+        else:
+            strays.append(Stray(order, journal))
+        for sample, cause in (yield from put_away(cell, strays, conductor.whereabouts)).items():
+            conductor.trouble(f"sample {sample}: not put away: {cause}")
 
 
-def _put_away(cell: WorkCell, conductor: Conductor, order: Order, journal: Journal) -> Plan:
-    """Take a failed sample back to its slot, so that the stations are free for the next one."""
-    place = conductor.whereabouts(order)
-    if place == order.place:
-        return
-    if place == UNKNOWN:
-        conductor.trouble(f"sample {order.sample}: nobody knows where it is; look for it before the next one meets it")
-        return
-    try:
-        yield from transfer(cell, journal, place, order.place)
-    except (FailedStatus, LabError) as error:
-        conductor.trouble(f"sample {order.sample}: could not be put away from {place}: {cause_of(error)}")
+def _clear(cell: WorkCell, conductor: Conductor, strays: list[Stray]) -> Plan:
+    """Try again to put away what is in the way.
+
+    Raises
+    ------
+    CommandError
+        When it still is: the next sample must not be begun, since the arm would carry it into the one that is there.
+    """
+    causes = yield from put_away(cell, strays, conductor.whereabouts)
+    if strays:
+        sample = strays[0].order.sample
+        raise CommandError(f"not begun: sample {sample} may be in the way: {causes[sample]}")
 
 
 def _await(action: Any) -> Plan:

@@ -11,7 +11,7 @@ from bluesky.utils import FailedStatus, Msg
 
 from lab.core.capabilities import Pick, Place, Status
 from lab.core.clock import Clock
-from lab.core.errors import InstrumentError, LabError
+from lab.core.errors import EmptyPlace, InstrumentError, LabError
 from lab.core.journal import Journal
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
@@ -125,24 +125,27 @@ def transfer(cell: WorkCell, journal: Journal, origin: str, target: str) -> Plan
     """
     with step(journal, "arm", f"{origin} -> {target}"):
         if origin != GRIPPER:
-            yield from _half(cell, journal, Pick(origin), origin, GRIPPER)
-        yield from _half(cell, journal, Place(target), GRIPPER, target)
+            yield from half_transfer(cell, journal, Pick(origin), origin, GRIPPER)
+        yield from half_transfer(cell, journal, Place(target), GRIPPER, target)
 
 
-def _half(cell: WorkCell, journal: Journal, command: Pick | Place, origin: str, target: str) -> Plan:
+def half_transfer(cell: WorkCell, journal: Journal, command: Pick | Place, origin: str, target: str) -> Plan:
+    """One half of a transfer: into the gripper, or out of it. `origin` is where the ledger has the sample now."""
     number = journal.move_announced(origin, target)
     try:
         yield from move(cell.arm, command)
     except GeneratorExit:
         raise
     except BaseException as error:
-        journal.move_failed(number, _place_after(cell, origin, target), str(cause_of(error)))
+        journal.move_failed(number, _place_after(cell, origin, target, error), str(cause_of(error)))
         raise
     journal.move_done(number)
 
 
-def _place_after(cell: WorkCell, origin: str, target: str) -> str:
+def _place_after(cell: WorkCell, origin: str, target: str, error: BaseException) -> str:
     """Where a sample is after a failed half transfer, by asking the gripper."""
+    if isinstance(cause_of(error), EmptyPlace):
+        return UNKNOWN
     try:
         is_holding = cell.arm.is_holding()
     except LabError:

@@ -14,7 +14,7 @@ from ophyd.status import Status
 
 from lab.core.capabilities import ArmMove, Dose, Health, Park, Pick, Place
 from lab.core.clock import ScaledClock
-from lab.core.errors import CommandError, LabError, LinkDown
+from lab.core.errors import CommandError, EmptyPlace, LabError, LinkDown
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
 from plans.closed_loop import closed_loop
@@ -192,6 +192,7 @@ class Conductor:
     def __init__(self, log: list[str], n: int = 1) -> None:
         self.log, self.left, self.trial = log, n, -1
         self.journal = Journal(log)
+        self.journals: dict[str, Journal] = {}
         self.order: tuple[Order, Journal] | None = None
         self.reported: Carried | None = None
         self.failures: list[LabError] = []
@@ -202,6 +203,8 @@ class Conductor:
         if self.left:
             self.left, self.trial = self.left - 1, self.trial + 1
             self.journal = Journal(self.log)
+            self.journal.place = f"rack.{self.trial + 1}"
+            self.journals[f"s{self.trial}"] = self.journal
             settings = {name: s.default for name, s in RECIPES["thin_film"].settings.items()}
             settings.update(anneal_temperature=120.0, anneal_time_s=600.0)
             place = f"rack.{self.trial + 1}"
@@ -223,7 +226,7 @@ class Conductor:
         self.troubles.append(what)
 
     def whereabouts(self, order: Order) -> str:
-        return self.journal.place
+        return self.journals[order.sample].place
 
 
 class Bench:
@@ -312,8 +315,7 @@ def test_after_a_failed_transfer_the_ledger_says_where_the_sample_is(bench: Benc
         bench.arm.is_holding = lambda: False  # type: ignore[method-assign]
     bench.run(conductor)
     assert f"move failed, at {place}: arm: [3005] collision" in bench.log
-    if place == UNKNOWN:
-        assert "nobody knows where it is" in conductor.troubles[0]
+    assert conductor.journal.place == "rack.1"
 
 
 def test_a_sample_left_in_the_gripper_is_put_back_into_its_slot(bench: Bench) -> None:
@@ -322,6 +324,95 @@ def test_a_sample_left_in_the_gripper_is_put_back_into_its_slot(bench: Bench) ->
     bench.run(conductor)
     assert f"move failed, at {GRIPPER}: arm: [1016] unreachable" in bench.log
     assert conductor.journal.place == "rack.1"
+
+
+def stands_at(bench: Bench, place: str) -> None:
+    """Let the gripper find a sample at `place` only, and never feel it (its line was down)."""
+    carry_out = bench.arm.set
+
+    def pick(move: ArmMove) -> Status:
+        if isinstance(move, Pick) and move.place != place and "arm place synthesiser" in bench.log:
+            bench.log.append(f"arm pick {move.place}")
+            return finished(EmptyPlace(f"arm: no sample at {move.place}"))
+        return carry_out(move)
+
+    bench.arm.set = pick  # type: ignore[method-assign]
+    bench.arm.fails["place"] = [LinkDown("arm: the line dropped during the motion")]
+    holding = [False]
+    bench.arm.is_holding = lambda: holding.pop() if holding else unplugged(bench)  # type: ignore[method-assign]
+
+
+def unplugged(bench: Bench) -> bool:
+    """The gripper cannot be asked until the arm has been recovered; then it is empty."""
+    if bench.log.count("arm recover") < 2:
+        raise LinkDown("arm: no answer")
+    return False
+
+
+@pytest.mark.parametrize("place", ["synthesiser", "stage", "rack.1"])
+def test_a_sample_of_which_nobody_knows_where_it_is_is_looked_for_and_put_back(bench: Bench, place: str) -> None:
+    stands_at(bench, place)
+    conductor = Conductor(bench.log)
+    bench.run(conductor)
+    assert f"move failed, at {UNKNOWN}: arm: the line dropped during the motion" in bench.log
+    assert conductor.journal.place == "rack.1"
+    assert conductor.troubles == []
+
+
+def test_a_sample_that_is_found_nowhere_is_said_and_keeps_no_other_from_being_made(bench: Bench) -> None:
+    stands_at(bench, "the floor")
+    conductor = Conductor(bench.log)
+    bench.run(conductor)
+    assert conductor.journal.place == UNKNOWN
+    assert conductor.troubles == ["sample s0: not put away: nobody knows where it is: "
+                                  "arm: the gripper found no sample at synthesiser, stage, rack.1"]
+
+
+def test_no_sample_is_carried_into_one_that_could_not_be_put_away(bench: Bench) -> None:
+    bench.synthesiser.fails["dose"] = [CommandError("pump cs: stalled")]
+    bench.arm.fails["pick"] = []
+    carry_out = bench.arm.set
+
+    def broken(move: ArmMove) -> Status:
+        if move == Pick("synthesiser"):
+            return finished(CommandError("arm: [1011] the robot is in error"))
+        return carry_out(move)
+
+    bench.arm.set = broken  # type: ignore[method-assign]
+    conductor = Conductor(bench.log, n=2)
+    bench.run(conductor)
+    assert str(conductor.failures[1]) == ("not begun: sample s0 may be in the way: it is at synthesiser: "
+                                          "arm: [1011] the robot is in error")
+    assert "arm pick rack.2" not in bench.log
+    assert [journal.place for journal in conductor.journals.values()] == ["synthesiser", "rack.2"]
+
+
+def test_a_sample_in_the_gripper_is_put_away_as_soon_as_the_arm_can_before_the_next_one_is_touched(bench: Bench) -> None:
+    dead = [CommandError("arm: [1016] unreachable")] * 2
+    bench.arm.fails["place"] = dead
+    conductor = Conductor(bench.log, n=2)
+    bench.run(conductor)
+    assert len(conductor.failures) == 1
+    assert bench.log.index("arm place rack.1") < bench.log.index("arm pick rack.2")
+    assert [journal.place for journal in conductor.journals.values()] == ["rack.1", "rack.2"]
+
+
+def test_an_empty_slot_costs_its_trial_and_nothing_is_looked_for_at_the_stations(bench: Bench) -> None:
+    bench.arm.fails["pick"] = [EmptyPlace("arm: no sample at rack.1: the gripper closed on nothing")]
+    conductor = Conductor(bench.log, n=2)
+    bench.run(conductor)
+    assert [str(e) for e in conductor.failures] == ["arm: no sample at rack.1: the gripper closed on nothing"]
+    assert "arm place rack.1" not in bench.log
+    assert conductor.journals["s0"].place == UNKNOWN
+    assert conductor.journals["s1"].place == "rack.2"
+
+
+def test_a_campaign_does_not_begin_with_somebody_elses_sample_in_the_gripper(bench: Bench) -> None:
+    bench.arm.has_sample = True
+    with pytest.raises(CommandError, match="the gripper holds a sample that is none of this campaign"):
+        bench.run(Conductor(bench.log))
+    assert not any("pick" in line for line in bench.log)
+    assert "synthesiser safe" in bench.log
 
 
 def test_everything_is_made_safe_in_order_and_one_dead_instrument_keeps_no_other_from_it(bench: Bench) -> None:

@@ -110,7 +110,9 @@ class Arm(Protocol):
 
     name: str
 
-    def set(self, move: ArmMove) -> Status: ...
+    def set(self, move: ArmMove) -> Status:
+        """Carry out a move. A `Pick` that finds nothing fails with EmptyPlace."""
+        ...
 
     def is_holding(self) -> bool:
         """Whether the gripper holds a sample, read now."""

@@ -10,6 +10,7 @@
     |   |   |-- LinkTimeout        no complete reply before the deadline
     |   |   `-- LinkGarbled        a reply that is not what the protocol allows
     |   |-- CommandError       the instrument refused or failed, in its own words
+    |   |   `-- EmptyPlace         the gripper closed on nothing: that place is free, the sample somewhere else
     |   `-- LimitError         a value outside the limits; nothing was sent
     |-- SampleError        this sample cannot give what was asked (no film, no peaks)
     |-- OptimizerError     no suggestion can be made; the message says why
@@ -82,6 +83,10 @@ class LinkGarbled(LinkError):
 
 class CommandError(InstrumentError):
     """The instrument refused a command or failed while carrying it out."""
+
+
+class EmptyPlace(CommandError):
+    """No sample stands where one was to be taken."""
 
 
 class LimitError(InstrumentError):
