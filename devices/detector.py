@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from event_model import compose_stream_resource
 from ophyd import Component, Kind
@@ -68,6 +70,8 @@ class Detector(BridgedDevice):
         super().__init__(prefix, name=name, **kwargs)
         self._speed = speed
         self._next_path = ""
+        self.folder: Path | None = None
+        """Where series go for which nobody gave a file; None: a file must be given."""
         self._series: _Series | None = None
         self._lock = threading.Lock()
         limits = config.limits if config is not None else {}
@@ -97,6 +101,8 @@ class Detector(BridgedDevice):
         InstrumentError
             Why the bridge or the detector refused; the device is not staged then.
         """
+        if not self._next_path and self.folder is not None:
+            self._next_path = str(self.folder / f"{uuid4()}.h5")
         if not self._next_path:
             raise CommandError(f"{self.name}: stage: no file given; call set_file with a new absolute path first")
         staged: list[Any] = super().stage()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from devices.statuses import OperationStatus, Steps, follow
 from lab.core.channels import HOTPLATE, by_name, narrow
 from lab.core.config import Hotplate as HotplateConfig
 from lab.core.errors import CommandError, InstrumentError, LinkDown
+
+log = logging.getLogger(__name__)
 
 
 class Stirrer(Device):
@@ -28,6 +31,11 @@ class Stirrer(Device):
     speed_setpoint = Component(Command, "STIR_SP", write_pv="STIR_RPM", kind=Kind.config)
     rpm = Component(Reading, "STIR_RBV", kind=Kind.normal)
     power = Component(Command, "STIR", kind=Kind.omitted)
+
+    @property
+    def position(self) -> float:
+        """Speed now, rpm."""
+        return float(self.rpm.get())
 
     def set(self, rpm: float) -> OperationStatus:
         """Stir at so many rpm."""
@@ -86,12 +94,18 @@ class Hotplate(BridgedDevice):
         """
         self._end_ramp("another temperature has been asked for")
         wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
-        return self._follow(f"{temperature_c:g} degC", self._steps(temperature_c, wall_s), wall_s)
+        status = self._operation(f"{temperature_c:g} degC", wall_s)
+        return follow(status, self._steps(temperature_c, wall_s, status))
 
     def off(self) -> OperationStatus:
         """Heater off; done when the bridge has switched it."""
         self._end_ramp("the heater has been switched off")
         return self.power.set(False)
+
+    @property
+    def position(self) -> float:
+        """Plate temperature now, degC."""
+        return self.temperature_c()
 
     def temperature_c(self) -> float:
         """Plate temperature now, degC; raises InstrumentError with the cause when it cannot be read."""
@@ -101,10 +115,13 @@ class Hotplate(BridgedDevice):
         """Heater off; done when the plate is below `temperature_c`."""
         self._end_ramp("the plate is to cool down")
         wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
-        return self._follow(f"below {temperature_c:g} degC", self._cooling_steps(temperature_c, wall_s), wall_s)
+        return follow(self._operation(f"below {temperature_c:g} degC", wall_s), self._cooling_steps(temperature_c, wall_s))
 
     def stop(self, *, success: bool = False) -> None:
-        """Heater off: a ramp that nobody waits for must not go on."""
+        """Heater off: Bluesky calls this when a plan ends, pauses or fails, and no heater stays on behind a plan's back."""
+        if self.power.get():
+            log.info("%s: heater off, since the plan has ended or paused (%s.set(...) outside a plan holds a temperature)",
+                     self.name, self.name)
         self.off().wait()
 
     def make_safe(self) -> OperationStatus:
@@ -115,11 +132,16 @@ class Hotplate(BridgedDevice):
         heater = f"heating to {self.setpoint.get():g} degC" if self.power.get() else "heater off"
         return f"{heater}, plate {self.temperature.get():g} degC, {self.stirrer.rpm.get():g} rpm"
 
-    def _steps(self, temperature_c: float, wall_s: float) -> Steps:
+    def _steps(self, temperature_c: float, wall_s: float, whole: OperationStatus) -> Steps:
         yield self.setpoint.set(temperature_c)
         yield self.power.set(True)
-        self._ramp = _Ramp(self, f"{temperature_c:g} degC", wall_s, lambda now_c: abs(now_c - temperature_c) <= self.tolerance_c,
-                           is_heated=True)
+        initial_c = self.temperature_c()
+
+        def is_there(now_c: float) -> bool:
+            whole.tell(name=self.name, initial=initial_c, current=now_c, target=temperature_c, unit="degC")
+            return abs(now_c - temperature_c) <= self.tolerance_c
+
+        self._ramp = _Ramp(self, f"{temperature_c:g} degC", wall_s, is_there, is_heated=True)
         yield self._ramp.status
 
     def _cooling_steps(self, temperature_c: float, wall_s: float) -> Steps:
@@ -127,8 +149,8 @@ class Hotplate(BridgedDevice):
         self._ramp = _Ramp(self, f"below {temperature_c:g} degC", wall_s, lambda now_c: now_c < temperature_c, is_heated=False)
         yield self._ramp.status
 
-    def _follow(self, what: str, steps: Steps, wall_s: float) -> OperationStatus:
-        return follow(OperationStatus(self, f"{self.name}: {what}", wall_s, missed=CommandError), steps)
+    def _operation(self, what: str, wall_s: float) -> OperationStatus:
+        return OperationStatus(self, f"{self.name}: {what}", wall_s, missed=CommandError)
 
     def _end_ramp(self, why: str) -> None:
         ramp, self._ramp = self._ramp, None

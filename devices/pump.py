@@ -100,6 +100,14 @@ class PumpBank(BridgedDevice):
         except KeyError as error:
             raise LimitError(f"{self.name}: given {liquid!r}; allowed: {', '.join(self._pumps)}") from error
 
+    def __getattr__(self, name: str) -> Any:
+        """``pumps.cs`` is ``pumps["cs"]``, for people."""
+        pumps = self.__dict__.get("_pumps", {})
+        return pumps[name] if name in pumps else super().__getattr__(name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.__dict__.get("_pumps", {})]
+
     def __iter__(self) -> Iterator[Pump]:
         return iter(self._pumps.values())
 

@@ -40,7 +40,17 @@ class OperationStatus(OphydStatus):
         self._deadline_s = deadline_s
         self._missed = missed
         self._exception: Exception | None = None
+        self._watchers: list[Callable[..., None]] = []
         super().__init__(obj=obj, timeout=deadline_s)
+
+    def watch(self, watcher: Callable[..., None]) -> None:
+        """Have `watcher` told of progress, with the keywords of Bluesky's progress bars (name, initial, current, target, unit)."""
+        self._watchers.append(watcher)
+
+    def tell(self, *, name: str, initial: float, current: float, target: float, unit: str) -> None:
+        """Tell the watchers how far it is."""
+        for watcher in self._watchers:
+            watcher(name=name, initial=initial, current=current, target=target, unit=unit, precision=1)
 
     def succeed(self) -> None:
         """The operation is done."""

@@ -82,13 +82,14 @@ def check(
 @app.command()
 def console(
     lab: Annotated[Path, typer.Argument(help="lab.yaml")] = Path("examples/lab.yaml"),
+    speed: SpeedOption = None,
     faults: FaultsOption = None,
 ) -> None:
     """IPython on the laboratory: devices by name, plans, RE, campaign(...), lab.help()."""
     with _errors():
         from lab.console import open_console
 
-        open_console(_load_lab(lab, {}, None), lab, _load_faults(faults))
+        open_console(_load_lab(lab, {}, speed), lab, _load_faults(faults))
 
 
 @app.command(name="ls")

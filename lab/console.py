@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from lab.core.config import LabConfig
-from lab.core.errors import LabError
+from lab.core.errors import LabError, ServiceError
 from lab.home import Home
 from lab.progress import Lines
 from lab.session import Session
@@ -18,21 +21,29 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 HELP = """\
-[bold]Devices[/]      {devices}
-             pump.cs.rate, hotplate, arm, detector ...: Tab completes; lab.health() shows all
-[bold]Move, read[/]   %mov hotplate 60          RE(bps.mv(hotplate, 60))
-             RE(bps.mv(pump.{liquid}.rate, 2))      %wa  all positions and readings
-[bold]Measure[/]      RE(bp.count([hotplate], num=5, delay=1))       %ct  one reading of all detectors
+[bold]Devices[/]      {devices}; Tab completes, for instance pump.{liquid}.rate
+             lab.health()  all of them        lab.ready()  clear errors, activate, home
+[bold]Move, read[/]   %mov hotplate 60         or RE(bps.mv(hotplate, 60)): the heater goes off when the plan ends,
+             hotplate.set(60)         and this holds it (hotplate.off())
+             RE(bps.mv(pump.{liquid}.rate, 2))      %wa  where everything is
+[bold]Measure[/]      RE(bp.count(\\[hotplate], num=5, delay=1))      %ct  one reading of the detectors
 [bold]Samples[/]      RE(bps.mv(arm, Pick("rack.1")))   then Place("synthesiser"), Park()
              RE(bps.mv(synthesiser, Dose({{"{liquid}": 0.2}}, key="by-hand-1")))
-[bold]Campaign[/]     campaign("examples/perovskite.yaml")     Ctrl-C ends it safely
+[bold]Campaign[/]     campaign("examples/perovskite.yaml")     Ctrl-C once ends it safely
 [bold]Ctrl-C[/]       in RE(...): twice pauses; then RE.resume(), RE.stop() (clean end) or RE.abort()
-[bold]Data[/]         catalogue[-1]             the newest run in Tiled (lab.catalogue_status())
-             lab.ledger.campaigns()    {home}/ledger.sqlite
+[bold]Data[/]         catalogue[-1]             the newest run, in Tiled; lab.catalogue_status()
+             ledger.campaigns()        {home}/ledger.sqlite
 [bold]Stop[/]         lab.make_safe()           heater off, pumps stopped, motion stopped, disarmed
              exit                      does that too, and ends bridges and simulator
-[bold]Logs[/]         {home}/logs/NAME.log      one per bridge, in words
+[bold]Logs[/]         {home}/logs/NAME.log
 """
+
+
+READY_S = 120.0
+"""Wall seconds for one instrument to get ready."""
+
+LABELS = {"pump": "positioners", "hotplate": "positioners", "arm": "positioners", "detector": "detectors"}
+"""What ``%wa`` and ``%ct`` know each kind of instrument as."""
 
 
 class LabHandle:
@@ -56,7 +67,17 @@ class LabHandle:
         for name in self.config.instruments:
             health = self._session.devices[name].health()
             mark = "[green]ok[/]     " if health.is_connected and not health.cause else "[red]trouble[/]"
-            self._console.print(f"{mark} {name:<12} {health.identity:<30} {health.state}  {health.cause}")
+            self._console.print(f"{mark} {name:<10}{escape(health.state)}  {escape(health.cause)}  [dim]{escape(health.identity)}[/]")
+
+    def ready(self) -> None:
+        """Clear errors and get every instrument ready to work: initialise, activate, home."""
+        for name in self.config.instruments:
+            self._console.print(f"{name}: readying ...")
+            try:
+                error = self._session.devices[name].recover().exception(timeout=READY_S)
+            except TimeoutError:
+                error = ServiceError(f"not ready within {READY_S:g} s")
+            self._console.print(f"{name}: {'ready' if error is None else error}", markup=False)
 
     def make_safe(self) -> dict[str, str]:
         """Heater off, pumps stopped, motion stopped, disarmed, at once."""
@@ -74,11 +95,23 @@ def open_console(lab: LabConfig, lab_file: Path, faults: Sequence[Mapping[str, A
     notes: list[str] = []
     with Session(lab, Home.default(), faults=faults, say=notes.append, is_console=True) as session:
         for note in notes:
-            screen.print(f"[yellow]![/] {note}", markup=True)
+            screen.print(f"[yellow]![/] {escape(note)}")
         session.catalogue.replay(session.home.runs)
-        session.say = lambda text: screen.print(f"\n[yellow]![/] {text}")
+        session.say = lambda text: screen.print(f"\n[yellow]![/] {escape(text)}")
+        logging.getLogger("devices").addHandler(OnScreen(screen))
         _open_ipython(session, lab_file)
         screen.print("[dim]making the instruments safe, ending bridges ...[/]")
+
+
+class OnScreen(logging.Handler):
+    """Shows a person at the console what devices do by themselves."""
+
+    def __init__(self, screen: Console) -> None:
+        super().__init__(logging.INFO)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._screen.print(f"[dim]{escape(record.getMessage())}[/]")
 
 
 def _open_ipython(session: Session, lab_file: Path) -> None:
@@ -92,6 +125,7 @@ def _open_ipython(session: Session, lab_file: Path) -> None:
     names = namespace(session)
     shell = InteractiveShellEmbed.instance(config=config, banner1=banner, exit_msg="", user_ns=names)
     register_magics(shell, session)
+    say_failures(shell)
     shell(local_ns=names)
 
 
@@ -103,6 +137,8 @@ def namespace(session: Session) -> dict[str, Any]:
 
     from lab.core.capabilities import Dose, Park, Pick, Place
 
+    for name, config in session.lab.instruments.items():
+        session.devices[name]._ophyd_labels_ = {LABELS[config.kind]}
     live = Live(session.RE, BestEffortCallback(), ProgressBarManager())
     live.on()
     return {
@@ -119,6 +155,23 @@ def namespace(session: Session) -> dict[str, Any]:
         "Place": Place,
         "Park": Park,
     }
+
+
+def say_failures(shell: InteractiveShell) -> None:
+    """What an instrument says went wrong is shown in its words; ``%tb`` shows where in the code."""
+    from bluesky.utils import FailedStatus, RunEngineInterrupted
+
+    from plans.stubs import cause_of
+
+    screen = Console(highlight=False)
+
+    def say(shell: InteractiveShell, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: int | None = None) -> None:
+        if isinstance(error, RunEngineInterrupted):
+            screen.print(escape(str(error).strip()))
+        else:
+            screen.print(f"[red]![/] {escape(str(cause_of(error)))}   [dim](%tb shows the traceback)[/]")
+
+    shell.set_custom_exc((LabError, FailedStatus, RunEngineInterrupted), say)
 
 
 class Live:
@@ -173,8 +226,42 @@ def campaign_command(session: Session, live: Live) -> Callable[..., Any]:
 
 
 def register_magics(shell: InteractiveShell, session: Session) -> None:
-    """Bluesky's ``%mov %movr %ct %wa`` on this session's RunEngine."""
+    """Bluesky's ``%mov %movr %ct`` on this session's RunEngine, and a ``%wa`` that reads every device."""
     from bluesky.magics import BlueskyMagics
 
     BlueskyMagics.RE = session.RE
     shell.register_magics(BlueskyMagics)
+
+    def where_all(line: str) -> None:
+        """Where all is: ``%wa``, or ``%wa hotplate arm``."""
+        Console(highlight=False).print(readings(session, line.split()))
+
+    register: Any = shell.register_magic_function
+    register(where_all, "line", "wa")
+
+
+def readings(session: Session, names: Sequence[str] = ()) -> Table:
+    """What devices read now, a row each; those named, else all."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("reading", "value", "unit"):
+        table.add_column(column)
+    for name in names if names else session.lab.instruments:
+        try:
+            device = session.devices[name]
+            units = device.describe()
+            for key, reading in device.read().items():
+                table.add_row(key, _short(reading["value"]), str(units[key].get("units") or ""))
+        except KeyError:
+            table.add_row(name, f"no such device; there are {', '.join(session.devices)}", "")
+        except LabError as error:
+            table.add_row(name, escape(str(error)), "")
+    return table
+
+
+def _short(value: Any) -> str:
+    """Numbers to four digits, rows of numbers in one line."""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "__len__"):
+        return " ".join(_short(one) for one in value)
+    return f"{value:.4g}"

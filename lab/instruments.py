@@ -73,6 +73,13 @@ def _only(devices: dict[str, Any], kind: type) -> Any:
     return found[0] if len(found) == 1 else None
 
 
+def put_frames(devices: dict[str, Any], folder: Path) -> None:
+    """Where detectors put frames for which a plan names no file: those that a person takes at the console."""
+    for device in devices.values():
+        if isinstance(device, Detector):
+            device.folder = folder
+
+
 def geometry_of(lab: LabConfig) -> Any:
     """Geometry of the laboratory's first detector."""
     return next(config.geometry for config in lab.instruments.values() if isinstance(config, DetectorConfig))

@@ -105,6 +105,7 @@ class Session:
         self._start_processes()
         instruments = importlib.import_module("lab.instruments")
         self.devices = instruments.make_devices(self.lab, self.clock.speed)
+        instruments.put_frames(self.devices, self.home.frames("by-hand"))
         # libca prints every lost connection over the operator's screen; the devices say it in words.
         importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
         self._open_records()

@@ -299,9 +299,9 @@ class CampaignConfig(_Model):
     @model_validator(mode="after")
     def _parses(self) -> CampaignConfig:
         _ = self.space, self.outcome_limits
-        if self.evaluate.kind == "brightness":
-            if self.evaluate.full_scale is None or not self.evaluate.full_scale[0] < self.evaluate.full_scale[1]:
-                raise ValueError(f"evaluate.full_scale: given {self.evaluate.full_scale}; allowed: [value at no light, value at full scale], the lower one first")
+        scale = self.evaluate.full_scale
+        if self.evaluate.kind == "brightness" and (scale is None or not scale[0] < scale[1]):
+            raise ValueError(f"evaluate.full_scale: given {scale}; allowed: [value at no light, value at full scale], the lower one first")
         return self
 
     @property
