@@ -268,7 +268,7 @@ class ArmController(Controller):
             raise CommandError(f"{self.name}: {what} refused: {pending.what if pending else 'a motion'} is pending; STOP it first")
         n_halts = self._n_halts
         try:
-            self._ready_the_queue()
+            self._ready_the_queue(what)
             self._last_checkpoint = self._last_checkpoint % m.MAX_CHECKPOINT + 1
             motion = self._motion = Motion(what, self._last_checkpoint)
             fenced = request + m.command("SetCheckpoint", motion.checkpoint) + _STATUS
@@ -298,9 +298,11 @@ class ArmController(Controller):
         except InstrumentError as error:
             log.debug("%s: %s", self.name, error)  # the next poll finds the same, and says so
 
-    def _ready_the_queue(self) -> None:
+    def _ready_the_queue(self, what: str) -> None:
         """After a stop the robot is paused with an empty queue: resume it, after making sure that it is empty."""
         status = self._read_status()
+        if status.is_in_error:  # the robot would only say that it is in error, not why
+            raise CommandError(f"{self.name}: {what} refused: the robot is in error: {self._words or 'since before the bridge connected'}")
         if status.is_activated and status.is_paused and not status.is_in_error:
             self._resume()
 

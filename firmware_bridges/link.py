@@ -11,6 +11,7 @@ SerialException (EIO), ``in_waiting`` a bare OSError. SerialException is an OSEr
 from __future__ import annotations
 
 import logging
+import os
 import select
 import socket
 import termios
@@ -111,7 +112,7 @@ class Link(ABC):
                 self._open()
             except (OSError, termios.error) as error:
                 self._close()
-                raise LinkDown(f"{self.name}: cannot open {self.address}: {error}") from error
+                raise LinkDown(f"{self.name}: cannot open {self.address}: {_reason(error)}; look at its power, cable and address") from error
 
     def close(self) -> None:
         """Close the line; a waiting read fails."""
@@ -232,7 +233,7 @@ class Link(ABC):
             raise LinkTimeout(f"{self.name}: {self.address}: {error}", request, reply) from error
         except (OSError, termios.error, TypeError) as error:  # TypeError: pyserial's file descriptor after close()
             self._close()
-            raise LinkDown(f"{self.name}: lost {self.address}: {error}", request, reply) from error
+            raise LinkDown(f"{self.name}: lost {self.address}: {_reason(error)}", request, reply) from error
 
     @abstractmethod
     def _open(self) -> None: ...
@@ -250,6 +251,18 @@ class Link(ABC):
     @abstractmethod
     def _read_some(self) -> bytes:
         """What has arrived, at least one byte, or nothing after `_SLICE_S`."""
+
+
+def _parts(error: Exception) -> tuple[object, ...]:
+    """Number and text of an error of the operating system, when it is one."""
+    number = getattr(error, "errno", None)
+    return (number, str(error)) if isinstance(number, int) else (str(error),)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, once: pyserial's text repeats the port and the system's words."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) else str(error)
 
 
 @dataclass(frozen=True)
@@ -294,11 +307,11 @@ class SerialLink(Link):
             self._port = self._opened(self._framing)
         except (termios.error, ValueError, serial.SerialException) as error:
             if self._framing == Framing():
-                raise OSError(str(error)) from error
+                raise OSError(*_parts(error)) from error
             try:
                 self._port = self._opened(Framing())
             except (termios.error, ValueError, serial.SerialException) as second:
-                raise OSError(str(second)) from error
+                raise OSError(*_parts(second)) from error
             log.info("%s: %s knows no %d%s%g; opened 8N1", self.name, self._url, self._framing.data_bits, self._framing.parity,
                      self._framing.stop_bits)
 

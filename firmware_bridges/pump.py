@@ -71,6 +71,8 @@ class Pump:
     """``INF`` or ``WDR`` from before RUN until it is known what became of the dose."""
     is_watched: bool = False
     """A worker waits for the dose."""
+    uncleared: str = ""
+    """``INF`` or ``WDR`` while the pump's counter of that direction still holds the dose before the present one."""
     has_forgotten: bool = False
     """It lost power during the last dose, and with it the count of what it had delivered."""
     is_stop_wanted: bool = False
@@ -275,6 +277,7 @@ class PumpController(Controller):
 
     def begin_volume(self, pump: DosingPump, direction: str) -> None:
         """A dose begins: what the last one delivered is history, whatever becomes of this one."""
+        pump.uncleared = direction
         self.publish(f"{pump.address}:{COUNTERS[direction][0]}", 0.0)
 
     def invalidate_volume(self, pump: DosingPump, cause: str) -> None:
@@ -282,9 +285,9 @@ class PumpController(Controller):
         self.invalidate(f"{pump.address}:{COUNTERS[pump.dose or 'INF'][0]}", cause)
 
     def publish_volumes(self, pump: DosingPump, volumes: tuple[float, float]) -> None:
-        """Counts of infused and withdrawn volume, mL."""
-        for channel, index in COUNTERS.values():
-            self.publish(f"{pump.address}:{channel}", round(volumes[index], 6))
+        """Counts of infused and withdrawn volume, mL. A counter that could not be set to zero tells nothing of the present dose."""
+        for direction, (channel, index) in COUNTERS.items():
+            self.publish(f"{pump.address}:{channel}", 0.0 if pump.uncleared == direction else round(volumes[index], 6))
 
     def _on_alarm(self, address: int, alarm: str) -> None:
         pump = self.pumps.get(address)

@@ -47,6 +47,7 @@ class DosingPump(Protocol):
     dose: str
     is_watched: bool
     is_reset: bool
+    uncleared: str
     has_forgotten: bool
     is_stop_wanted: bool
     motion: threading.Lock
@@ -136,7 +137,9 @@ class Dose:
         self._bank.begin_volume(pump, self._direction)
         if line.status(address).status != "S":
             self._bank.halted(pump)
-        for command in (f"CLD{self._direction}", f"VOL{self._unit}", f"VOL{self._digits}", f"DIR{self._direction}"):
+        line.tell(address, f"CLD{self._direction}")
+        pump.uncleared = ""
+        for command in (f"VOL{self._unit}", f"VOL{self._digits}", f"DIR{self._direction}"):
             line.tell(address, command)
         wanted_rate = rate_ml_min(rate_argument(pump.rate_ml_min))
         checks = (("VOL", volume_ml, self._target), ("RAT", rate_ml_min, wanted_rate), ("DIA", float, float(number(pump.diameter_mm))))

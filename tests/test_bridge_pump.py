@@ -364,6 +364,25 @@ def test_a_run_that_never_arrived_is_not_sent_again(pumps: PumpController) -> No
     assert pumps.value("0:DISPENSED") == 0.0
 
 
+def test_a_dose_that_failed_before_the_counter_was_set_to_zero_is_not_counted_with_the_one_before(pumps: PumpController) -> None:
+    pumps.execute("0:DISPENSE", 0.2)
+    really_once = pumps.line.once
+
+    def once(address: int, command: str) -> ne1000.Reply:
+        if command == "CLDINF":
+            raise LinkTimeout("pump: no complete reply")
+        return really_once(address, command)
+
+    pumps.line.once = once  # type: ignore[method-assign]
+    with pytest.raises(LinkTimeout, match="no complete reply"):
+        pumps.execute("0:DISPENSE", 0.1)
+    pumps.execute("RESET", 1)  # reads the pumps' counters
+    assert pumps.value("0:DISPENSED") == 0.0
+    pumps.line.once = really_once  # type: ignore[method-assign]
+    pumps.execute("0:DISPENSE", 0.1)
+    assert pumps.value("0:DISPENSED") == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize("kind", ["drop", "corrupt", "truncate", "delay", "unsolicited"])
 def test_one_fault_of_the_line_costs_a_query_nothing_but_time(laboratory: Any, pumps: PumpController, kind: str) -> None:
     laboratory.fault("pump", kind, after=1)
