@@ -1,4 +1,4 @@
-"""How long a suggestion takes, and what 20 of them find: ``python benchmarks/suggestion.py [--seeds N]``.
+"""How long a suggestion takes, and what 20 of them find: ``python -m benchmarks.suggestion [--seeds N]``.
 
 Prints seconds per suggestion of the engine ``ax`` on the space of examples/perovskite.yaml, and, for analytic problems
 with a known optimum, the median distance to it (regret, best measured trial, true value) of ``ax`` and ``sobol``.
@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import Figure, median_s, show
+from lab.core.best import best_trial
 from lab.core.config import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
-from lab.optimise import best_trial, make_optimizer
+from lab.optimise import make_optimizer
 from lab.optimise.model_based import load
 
 Response = Callable[[Mapping[str, Value]], float]
@@ -105,32 +107,26 @@ def regret(problem: Problem, trials: list[Trial]) -> float:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
 
     began = time.perf_counter()
     load()
-    print(f"import of Ax, BoTorch and torch: {time.perf_counter() - began:.1f} s, "
-          f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    show([Figure("import of torch, BoTorch and Ax", time.perf_counter() - began, "s")])
     trials, _ = run(PROBLEMS[0], "sobol", 0, 50)
     optimizer = make_optimizer(PROBLEMS[0].campaign("ax", 0))
     optimizer.suggest(trials)
-    print("seconds per suggestion (ax, simplex 3 + 1), median of 5")
-    for n in (6, 10, 20, 30, 50):
-        taken = []
-        for _ in range(5):
-            began = time.perf_counter()
-            optimizer.suggest(trials[:n])
-            taken.append(time.perf_counter() - began)
-        print(f"  after {n:3d} trials: {statistics.median(taken):.3f}")
-    print(f"regret after 20 trials, median of {arguments.seeds} seeds   ax      sobol    ax/sobol")
+    for n in (6, 20, 50):
+        taken_s = median_s(lambda n=n: optimizer.suggest(trials[:n]), 5, time.perf_counter)  # type: ignore[misc]
+        show([Figure(f"an Ax suggestion on the simplex 3 + 1 after {n} trials", taken_s, "s")])
     for problem in PROBLEMS:
         found = {engine: statistics.median(regret(problem, run(problem, engine, seed, 20)[0]) for seed in range(arguments.seeds))
                  for engine in ("ax", "sobol")}
-        print(f"  {problem.name:40s} {found['ax']:8.4f} {found['sobol']:8.4f} {found['ax'] / found['sobol']:8.2f}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        show([Figure(f"regret after 20 trials, {problem.name}: ax / sobol", found["ax"] / found["sobol"], "x", most=1.0,
+                     note=f"{found['ax']:.4f} / {found['sobol']:.4f}, median of {arguments.seeds} seeds")])
+    show([Figure("peak memory of the optimiser's process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "GB")])
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from typing import Any, Protocol, cast
 
 from ophyd.status import Status
 
+from lab.core.best import best_trial
 from lab.core.clock import Clock
 from lab.core.config import CampaignConfig
 from lab.core.errors import LabError, LedgerError
 from lab.core.journal import Journal
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
-from lab.optimise import Optimizer, best_trial
+from lab.optimise import Optimizer
 from lab.records.ledger import Ledger
 from lab.translation import Translation
 from plans.recipes import Carried, Order

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lab.core.best import best_trial
 from lab.core.config import CampaignConfig
 from lab.core.errors import OptimizerError
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Suggestion, Trial, TrialState
-from lab.optimise import Optimizer, best_trial, make_optimizer
+from lab.optimise import Optimizer, make_optimizer
 from lab.optimise.success import log_success
 
 FILM = {

@@ -5,6 +5,5 @@ Importing this package imports neither torch nor Ax (they take seconds); the eng
 
 from lab.optimise.feasible import check_feasible
 from lab.optimise.protocol import Optimizer, make_optimizer
-from lab.optimise.recommend import best_trial
 
-__all__ = ["Optimizer", "best_trial", "check_feasible", "make_optimizer"]
+__all__ = ["Optimizer", "check_feasible", "make_optimizer"]

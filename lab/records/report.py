@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lab.core.best import best_trial
 from lab.core.config import CampaignConfig
-from lab.core.trial import Trial, TrialState
+from lab.core.trial import Trial
 from lab.records.ledger import Ledger
 from lab.records.render import render_campaigns, render_summary
 from lab.records.rows import UNCONFIRMED, CampaignRow
@@ -79,17 +80,8 @@ def _best(row: CampaignRow, trials: list[Trial]) -> dict[str, Any] | None:
     config = _config(row)
     if config is None:
         return None
-    name, sign = config.objective.name, 1.0 if config.objective.goal == "maximize" else -1.0
-    best: tuple[float, Trial] | None = None
-    for trial in trials:
-        if trial.state is not TrialState.COMPLETED or trial.outcome is None or name not in trial.outcome.measured:
-            continue
-        means = {outcome: measured.mean for outcome, measured in trial.outcome.measured.items()}
-        if not all(limit.names[0] in means and limit.is_met(means) for limit in config.outcome_limits):
-            continue
-        if best is None or sign * means[name] > best[0]:
-            best = (sign * means[name], trial)
-    return None if best is None else _trial(best[1])
+    best = best_trial(config, trials)
+    return None if best is None else _trial(best)
 
 
 def _trial(trial: Trial) -> dict[str, Any]:
