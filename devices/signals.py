@@ -4,6 +4,8 @@
 - A *command* (`Command`: setpoint or action) fails its status with the words that the bridge left in ``X:ERR``: a put-callback tells a client
   of no failure, so ``X:ERR`` is fetched over the network after each completion, in ophyd's dispatcher thread (blocking
   calls are forbidden in pyepics' own callback thread).
+- A channel has one put on its way at a time. A second one would hold up its whole circuit in the server (rsrv's
+  write_notify_action waits for the first), a STOP on another channel included; so it waits here, or is refused.
 - When the bridge dies, commands that wait for it fail at once with LinkDown.
 
 Every timeout is given explicitly; ophyd ignores its defaults in places (ophyd #925, #966, #1242).
@@ -12,6 +14,8 @@ Every timeout is given explicitly; ophyd ignores its defaults in places (ophyd #
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,9 @@ CONNECT_S = 2.0
 
 READ_S = 2.0
 """Longest wait for the network to answer a get."""
+
+ANSWER_S = 10.0
+"""Longest wait for the error text of a command that the bridge has finished with: on a busy machine `READ_S` is not always enough."""
 
 COMMAND_S = 15.0
 """Deadline of a command that takes no physical time: several retries of the bridge on a bad line."""
@@ -117,7 +124,7 @@ class Command(_Failing, EpicsSignal):
     deadline_s : float
         Wall seconds a put may take unless ``set`` is given a timeout.
     is_exclusive : bool
-        Refuse a command while the last one is going on. The IOC would queue it and carry it out afterwards: a second dose.
+        Refuse a command while the bridge carries one out, rather than sending it afterwards: a second dose, a move after a STOP.
     """
 
     def __init__(self, read_pv: str, write_pv: str | None = None, *, deadline_s: float = COMMAND_S, is_text: bool = False,
@@ -125,8 +132,9 @@ class Command(_Failing, EpicsSignal):
         self._deadline_s = deadline_s
         self._is_text = is_text
         self._is_exclusive = is_exclusive
-        self._pending: set[OperationStatus] = set()
-        self._pending_lock = threading.Lock()
+        self._turns = threading.Lock()
+        self._sent: OperationStatus | None = None
+        self._waiting: deque[tuple[OperationStatus, Any]] = deque()
         self.channel: Channel | None = None
         """The row of the channel table; when a device sets it, values are refused before they are sent."""
         kwargs.setdefault("auto_monitor", True)
@@ -169,19 +177,12 @@ class Command(_Failing, EpicsSignal):
             _connect(self, CONNECT_S)
             if not self._error_pv.wait_for_connection(timeout=CONNECT_S):
                 raise self._gone()
-            self._admit(status)
+            has_turn = self._take_turn(status, value)
         except InstrumentError as error:
             status.fail(error)
             return status
-        status.add_callback(self._forget)
-        try:
-            sent = self._write_pv.put(self._to_wire(value), use_complete=True, timeout=deadline_s,
-                                      callback=lambda **_: self._completed(status))
-        except (ChannelAccessException, CASeverityException) as error:
-            status.fail(LinkDown(f"{self.name}: could not be sent: {error}"))
-        else:
-            if sent is None:
-                status.fail(LinkDown(f"{self.name}: could not be sent: the bridge is gone"))
+        if has_turn:
+            self._send(status, value)
         return status
 
     def put(self, value: Any, *args: Any, wait: bool = True, timeout: float | None = None, **kwargs: Any) -> None:
@@ -215,40 +216,102 @@ class Command(_Failing, EpicsSignal):
         self.cl.release_pvs(self._error_pv)
         super().destroy()
 
+    # A command takes its turn, is sent and completed by the bridge; then it is asked how it went, the next one has its turn, and
+    # the status reports. In this order, so that whoever hears of the end can give the next command.
+
+    def _take_turn(self, status: OperationStatus, value: Any) -> bool:
+        with self._turns:
+            if self._sent is None:
+                self._sent = status
+                return True
+            if self._is_exclusive:
+                raise CommandError(f"{self.name}: refused: the last one is still going on")
+            self._waiting.append((status, value))
+            return False
+
+    def _send(self, status: OperationStatus, value: Any) -> None:
+        try:
+            sent = self._write_pv.put(self._to_wire(value), use_complete=True, callback=lambda **_: self._completed(status))
+        except (ChannelAccessException, CASeverityException) as error:
+            self._report(status, LinkDown(f"{self.name}: could not be sent: {error}"))
+        else:
+            if sent is None:
+                self._report(status, LinkDown(f"{self.name}: could not be sent: the bridge is gone"))
+
     def _completed(self, status: OperationStatus) -> None:
         """In ophyd's get_put thread: the bridge has finished with the command, or is gone."""
-        if not (self._write_pv.connected and self._error_pv.connected):
-            status.fail(self._gone())
+        try:
+            error = self._how_it_went()
+        except LinkTimeout:
+            # Ask again elsewhere: in this thread the completions of all other commands would wait for the answer.
+            self.cl.get_dispatcher().schedule_utility_task(self._insist, status, time.monotonic() + ANSWER_S)
+        else:
+            self._report(status, error)
+
+    def _insist(self, status: OperationStatus, ends: float) -> None:
+        while True:
+            try:
+                error = self._how_it_went()
+            except LinkTimeout as silence:
+                if time.monotonic() < ends and not status.done:
+                    continue
+                error = silence
+            self._report(status, error)
             return
+
+    def _how_it_went(self) -> InstrumentError | None:
+        """What the bridge says of the command that it has finished with; None when all is well.
+
+        Raises
+        ------
+        LinkTimeout
+            When it does not say.
+        """
+        if self._destroyed or not (self._write_pv.connected and self._error_pv.connected):
+            return self._gone()
         raw = _over_the_network(self._error_pv)
         if raw is None:
-            status.fail(self._gone())
-        elif words := text_of(raw):
-            status.fail(from_words(words))
-        else:
-            if self._read_pv is not self._write_pv:
-                # The readback's monitor may come after the completion; whoever reads next shall see what was set.
-                _over_the_network(self._read_pv)
+            raise LinkTimeout(f"{self.name}: the bridge has finished with it, but does not answer for {self._error_pv.pvname}; "
+                              "what the instrument did is not known")
+        words = text_of(raw)
+        if not words and self._read_pv is not self._write_pv:
+            # The readback's monitor may come after the completion; whoever reads next shall see what was set.
+            _over_the_network(self._read_pv)
+        return from_words(words) if words else None
+
+    def _report(self, status: OperationStatus, error: InstrumentError | None) -> None:
+        self._next_turn(status)
+        if error is None:
             status.succeed()
+        else:
+            status.fail(error)
+
+    def _next_turn(self, status: OperationStatus) -> None:
+        while True:
+            with self._turns:
+                if self._sent is not status:
+                    return  # the bridge has died meanwhile, and with it all turns
+                following = self._waiting.popleft() if self._waiting else None
+                self._sent = following[0] if following is not None else None
+            if following is None:
+                return
+            status, value = following
+            if not status.done:
+                self._send(status, value)
+                return
 
     def _pv_connected(self, pvname: str, conn: bool, pv: Any) -> None:
         _forget_value(pv, conn)
         super()._pv_connected(pvname, conn, pv)
         if not conn:
-            with self._pending_lock:
-                pending = list(self._pending)
+            with self._turns:
+                pending = [status for status, _ in self._waiting]
+                if self._sent is not None:
+                    pending.append(self._sent)
+                self._sent = None
+                self._waiting.clear()
             for status in pending:
                 status.fail(self._gone())
-
-    def _admit(self, status: OperationStatus) -> None:
-        with self._pending_lock:
-            if self._is_exclusive and self._pending:
-                raise CommandError(f"{self.name}: refused: the last one is still going on")
-            self._pending.add(status)
-
-    def _forget(self, status: OperationStatus) -> None:
-        with self._pending_lock:
-            self._pending.discard(status)
 
     def _gone(self) -> LinkDown:
         return LinkDown(f"{self.name}: the bridge that serves {self.setpoint_pvname} is gone; what the instrument did is not known")

@@ -36,6 +36,7 @@ def device(laboratory: Any) -> Iterator[Arm]:
     made = Arm("TDA:arm:", name="arm", places=lab.places, config=ArmConfig(kind="arm"), speed=SPEED)
     made.wait_for_connection(timeout=10)
     yield made
+    laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     made.destroy()
 
 
@@ -119,6 +120,20 @@ def test_a_second_move_is_refused_while_one_is_under_way(arm: Arm) -> None:
         arm.set(Park()).wait(5)
     first.wait(20)
     arm.set(Place("rack.3")).wait(20)
+
+
+def test_a_move_given_twice_is_refused_and_holds_up_no_stop(arm: Arm) -> None:
+    arm.velocity.set(1.0).wait(20)
+    try:
+        first = arm.move_joints.set((170, 0, 0, 0, 0, 0))
+        with pytest.raises(CommandError, match="arm_move_joints: refused: the last one is still going on"):
+            arm.move_joints.set((0, 0, 0, 0, 0, 0)).wait(20)
+        arm.halt.set().wait(20)
+        with pytest.raises(CommandError, match="MoveJoints failed: stopped by STOP"):
+            first.wait(20)
+    finally:
+        arm.recover().wait(20)
+        arm.velocity.set(100.0).wait(20)
 
 
 def test_a_place_out_of_reach_fails_in_the_robots_words_and_recovery_makes_it_ready(arm: Arm) -> None:

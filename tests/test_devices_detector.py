@@ -41,6 +41,7 @@ def device(laboratory: Any) -> Iterator[Detector]:
     made = Detector("TDD:detector:", name="detector", speed=SPEED, config=DetectorConfig.model_validate(INSTRUMENTS["detector"]))
     made.wait_for_connection(timeout=10)
     yield made
+    laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     made.destroy()
 
 

@@ -10,6 +10,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.utils import FailedStatus
 
+from devices import signals
 from devices.pump import PumpBank
 from lab.core.capabilities import Instrument
 from lab.core.config import PumpBank as Config
@@ -107,15 +108,22 @@ def test_the_bridge_is_the_last_line_and_refuses_in_its_own_words(pumps: PumpBan
         pumps["cs"].rate.set(25).wait(5)
 
 
-def test_a_failed_command_fails_its_plan_in_the_pumps_words(laboratory: Any, pumps: PumpBank, run_engine: RunEngine) -> None:
-    pumps["cs"].rate.set(0.02).wait(5)
-    laboratory.fault("pump", "error", words="stall 0", at_s=0.1)
+def test_a_failed_command_fails_its_plan_in_the_pumps_words(laboratory: Any, pumps: PumpBank, run_engine: RunEngine,
+                                                            until: Callable[..., None]) -> None:
+    pumps["cs"].rate.set(0.01).wait(5)
+
+    def plan() -> Any:
+        yield from bps.abs_set(pumps["cs"], 5.0, group="dose")
+        until(lambda: 0 < pumps["cs"].dispensed.get() < 5)
+        laboratory.fault("pump", "error", words="stall 0")
+        yield from bps.wait("dose")
+
     with pytest.raises(FailedStatus) as caught:
-        run_engine(bps.mv(pumps["cs"], 0.1))
+        run_engine(plan())
     error = caught.value.args[0].exception(0)
     assert isinstance(error, CommandError)
-    assert "pump.0 (cs): the motor stalled; delivered 0.0" in str(error)
-    assert 0 < pumps["cs"].dispensed.get() < 0.1
+    assert "pump.0 (cs): the motor stalled; delivered 0." in str(error)
+    assert 0 < pumps["cs"].dispensed.get() < 5
     assert pumps.health().cause == "cs: the motor stalled"
     pumps.recover().wait(10)
     assert pumps.health().cause == ""
@@ -159,6 +167,39 @@ def test_a_deadline_is_an_error_of_ours_that_says_what_was_waited_for(pumps: Pum
     pumps["cs"].rate.set(0.01).wait(5)
     with pytest.raises(LinkTimeout, match=r"pump_cs_dispense = 1\.0: not done within 0\.2 s"):
         pumps["cs"].dispense.set(1.0, timeout=0.2).wait(5)
+
+
+def test_commands_given_at_once_are_carried_out_one_after_another(pumps: PumpBank) -> None:
+    statuses = [pumps["cs"].rate.set(rate) for rate in (1.0, 2.0, 25.0, 3.0)]
+    for status, error in zip(statuses, (None, None, LimitError, None), strict=True):
+        assert isinstance(status.exception(20), error or type(None))
+    assert pumps["cs"].rate.get() == 3.0
+
+
+def test_an_error_text_that_is_late_is_asked_for_again(pumps: PumpBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_asked = 0
+
+    def answer(pv: Any) -> Any:
+        nonlocal n_asked
+        n_asked += 1
+        return None if n_asked < 3 else network(pv)
+
+    network = signals._over_the_network
+    monkeypatch.setattr(signals, "_over_the_network", answer)
+    pumps["cs"].rate.set(2.0).wait(20)
+    monkeypatch.setattr(pumps["cs"].rate, "channel", None)
+    n_asked = 0
+    with pytest.raises(LimitError, match="25 mL/min is outside"):
+        pumps["cs"].rate.set(25).wait(20)
+
+
+def test_a_command_whose_outcome_the_bridge_does_not_tell_has_failed(pumps: PumpBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "_over_the_network", lambda pv: None)
+        patch.setattr(signals, "ANSWER_S", 0.05)
+        with pytest.raises(LinkTimeout, match="does not answer for TDP:pump:0:RATE:ERR; what the instrument did is not known"):
+            pumps["cs"].rate.set(2.0).wait(20)
+    pumps["cs"].rate.set(2.0).wait(20)
 
 
 def test_a_killed_bridge_fails_what_waits_for_it_and_a_new_one_is_found_again(
