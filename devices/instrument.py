@@ -33,14 +33,15 @@ class BridgedDevice(Device):
 
     def health(self) -> Health:
         """Whether it is there and how it is; never raises for an absent instrument, but says so."""
-        identity = ""
+        identity, is_there = "", False
         try:
             identity = str(self.identity.get())
             if not self.answers.get(use_monitor=False):
                 return Health(False, identity, "not connected", self.cause(), float("nan"))
+            is_there = True
             return Health(True, identity, self.state_in_words(), self.fault(), float(self.round_trip_ms.get()))
         except InstrumentError as error:
-            return Health(False, identity, "not connected", str(error), float("nan"))
+            return Health(is_there, identity, "no valid reading" if is_there else "not connected", str(error), float("nan"))
 
     def state_in_words(self) -> str:
         """What the instrument is doing, for people."""

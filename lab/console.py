@@ -42,8 +42,8 @@ HELP = """\
 READY_S = 120.0
 """Wall seconds for one instrument to get ready."""
 
-LABELS = {"pump": "positioners", "hotplate": "positioners", "arm": "positioners", "detector": "detectors"}
-"""What ``%wa`` and ``%ct`` know each kind of instrument as."""
+POSITIONERS = ("pump", "hotplate", "arm")
+"""Kinds of instruments that have a place in ``%wa``; ``%ct`` reads all others."""
 
 
 class LabHandle:
@@ -138,7 +138,7 @@ def namespace(session: Session) -> dict[str, Any]:
     from lab.core.capabilities import Dose, Park, Pick, Place
 
     for name, config in session.lab.instruments.items():
-        session.devices[name]._ophyd_labels_ = {LABELS[config.kind]}
+        session.devices[name]._ophyd_labels_ = {"positioners" if config.kind in POSITIONERS else "detectors"}
     live = Live(session.RE, BestEffortCallback(), ProgressBarManager())
     live.on()
     return {
