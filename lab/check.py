@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from math import isfinite
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lab.core.channels import Channel
 from lab.core.config import LabConfig
 from lab.home import Home
 from lab.session import Session
+
+WIDE = 160
+"""Columns that hold a row."""
 
 
 def check(lab: LabConfig, as_json: bool) -> int:
@@ -40,7 +45,7 @@ def _row(session: Session, name: str) -> dict[str, Any]:
         "state": health.state,
         "cause": health.cause,
         "limits": {c.name: [c.low, c.high, c.unit] for c in session.lab.channels(name) if _is_limited(c)},
-        "round_trip_ms": round(health.round_trip_ms, 2) if health.is_connected else None,
+        "round_trip_ms": round(health.round_trip_ms, 2) if isfinite(health.round_trip_ms) else None,
     }
 
 
@@ -49,15 +54,36 @@ def _is_limited(channel: Channel) -> bool:
 
 
 def _print(rows: list[dict[str, Any]], lab: str) -> None:
-    table = Table(title=f"laboratory {lab}", title_justify="left")
-    for column in ("instrument", "endpoint", "identity", "state", "limits", "round trip"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        limits = "\n".join(f"{name} {low:g}..{high:g} {unit}" for name, (low, high, unit) in row["limits"].items())
-        state = row["state"] if row["is_connected"] else f"[red]offline[/]: {row['cause']}"
-        trip = f"{row['round_trip_ms']:.1f} ms" if row["round_trip_ms"] is not None else "-"
-        table.add_row(row["instrument"], row["endpoint"], row["identity"], state, limits, trip)
     console = Console(highlight=False)
     if not sys.stdout.isatty():
-        console.width = max(console.width, 160)
-    console.print(table)
+        console.width = max(console.width, WIDE)
+    console.print(_wide(rows, lab) if console.width >= WIDE else _narrow(rows))
+
+
+def _wide(rows: list[dict[str, Any]], lab: str) -> Table:
+    """A row for each instrument."""
+    table = Table(title=f"laboratory {lab}", title_justify="left")
+    for column in ("instrument", *_cells(rows[0])):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(row["instrument"], *_cells(row).values())
+    return table
+
+
+def _narrow(rows: list[dict[str, Any]]) -> Table:
+    """Several lines for each instrument."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        for n, (what, cell) in enumerate(_cells(row).items()):
+            table.add_row(Text(row["instrument"] if n == 0 else "", "bold"), Text(what, "dim"), cell)
+    return table
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Text]:
+    state = Text(row["state"]) if row["is_connected"] else Text("offline", "red")
+    if row["cause"]:
+        state.append(f": {row['cause']}")
+    limits = ", ".join(f"{name} {low:g}..{high:g} {unit}" for name, (low, high, unit) in row["limits"].items())
+    trip = f"{row['round_trip_ms']:.1f} ms" if row["round_trip_ms"] is not None else "-"
+    return {"state": state, "identity": Text(row["identity"]), "endpoint": Text(row["endpoint"]), "limits": Text(limits),
+            "round trip": Text(trip)}
