@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 SAFE_S = 10.0
 """Wall seconds for one instrument to be made safe when no RunEngine can be asked."""
 
+FILE_S = 30.0
+"""Wall seconds for Tiled to take up the last runs; what it then lacks is filed by the next console."""
+
 
 class Session:
     """A running laboratory. Use it as a context manager; leaving it makes the instruments safe.
@@ -127,7 +130,9 @@ class Session:
             for name, said in self.make_safe().items():
                 if said != "safe":
                     self.say(f"{name}: not safe: {said}")
-            filed = self.catalogue.close(SAFE_S)
+            if self.catalogue.status().pending:
+                self.say(f"filing {self.catalogue.status().pending} runs into Tiled ...")
+            filed = self.catalogue.close(FILE_S)
             if filed.pending or filed.failed:
                 self.say(f"Tiled still lacks {filed.pending + filed.failed} runs; lab console files them from {self.home.runs} "
                          f"({filed.last_error or 'there was no time'})")
