@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HELP = """\
 [bold]Devices[/]      {devices}; Tab completes, for instance pump.{liquid}.rate
              lab.health()  all of them        lab.ready()  clear errors, activate, home
-[bold]Move, read[/]   %mov hotplate 60         or RE(bps.mv(hotplate, 60)): the heater goes off when the plan ends,
-             hotplate.set(60)         and this holds it (hotplate.off())
+[bold]Move, read[/]   %mov hotplate 60         or RE(bps.mv(hotplate, 60)); the heater goes off with the plan's end
+             hotplate.set(60)         this holds the temperature; hotplate.off()
              RE(bps.mv(pump.{liquid}.rate, 2))      %wa  where everything is
 [bold]Measure[/]      RE(bp.count(\\[hotplate], num=5, delay=1))      %ct  one reading of the detectors
 [bold]Samples[/]      RE(bps.mv(arm, Pick("rack.1")))   then Place("synthesiser"), Park()
@@ -120,6 +120,7 @@ def _open_ipython(session: Session, lab_file: Path) -> None:
 
     config = Config()
     config.TerminalInteractiveShell.confirm_exit = False
+    config.TerminalInteractiveShell.enable_tip = False
     banner = (f"\nLaboratory {session.lab.name} ({lab_file}). {len(session.devices)} devices: {', '.join(session.devices)}.\n"
               "lab.help() shows one page of what can be done; exit leaves everything safe.\n")
     names = namespace(session)
