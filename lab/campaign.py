@@ -184,9 +184,11 @@ class Campaign:
     def close(self, end: End) -> None:
         """Write the end into the ledger; the thread of the optimiser is given back."""
         self.end = end
-        self.ledger.close_campaign(self.id, end.status, end.cause)  # type: ignore[arg-type]
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        self._reporter.closed(self)
+        try:
+            self.ledger.close_campaign(self.id, end.status, end.cause)  # type: ignore[arg-type]
+        finally:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._reporter.closed(self)
 
     # ------------------------------------------------------------------------------------- in the thread
 

@@ -147,6 +147,7 @@ def _run(
     rows = _load_faults(faults)
 
     from lab.home import Home
+    from lab.interrupts import ignore
     from lab.progress import Lines
     from lab.report import result_of, say_end
     from lab.session import Session
@@ -154,9 +155,12 @@ def _run(
     lines, home = Lines(), Home.default()
     lines.console.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
     # Bluesky prints; standard output is for the JSON object alone.
-    with redirect_stdout(sys.stderr), Session(lab, home, faults=rows, say=lines.trouble) as session:
-        ran, end = session.run_campaign(campaign, lines, str(campaign_file))
-        result = result_of(ran, end)
+    try:
+        with redirect_stdout(sys.stderr), Session(lab, home, faults=rows, say=lines.trouble) as session:
+            ran, end = session.run_campaign(campaign, lines, str(campaign_file))
+            result = result_of(ran, end)
+    finally:
+        ignore()
     if as_json:
         typer.echo(json.dumps(result))
     say_end(lines.console, result, home)

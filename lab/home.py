@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Home:
@@ -17,6 +19,22 @@ class Home:
     def default(cls) -> Home:
         """``LAB_HOME``, or ``lab-home`` in the current folder."""
         return cls(Path(os.environ.get("LAB_HOME", "lab-home")).absolute())
+
+    def prepare(self) -> None:
+        """Make the folders that a session writes into.
+
+        Raises
+        ------
+        ConfigError
+            When that cannot be done.
+        """
+        for folder in (self.path, self.logs, self.runs):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError("LAB_HOME", str(folder), error.strerror or str(error), "a folder that can be made") from error
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ConfigError("LAB_HOME", str(folder), "no right to write", "a folder that can be written")
 
     @property
     def ledger(self) -> Path:

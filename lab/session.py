@@ -9,16 +9,16 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from lab import interrupts
 from lab.core.capabilities import Instrument
 from lab.core.clock import ScaledClock
 from lab.core.config import CampaignConfig, LabConfig
@@ -92,7 +92,8 @@ class Session:
 
     def __enter__(self) -> Self:
         try:
-            self.start()
+            with interrupts.raised():
+                self.start()
         except BaseException:
             self.close()
             raise
@@ -103,14 +104,14 @@ class Session:
 
     def start(self) -> None:
         """Start processes, connect devices, open the records. An instrument that is offline is said, not raised."""
-        self.home.logs.mkdir(parents=True, exist_ok=True)
+        self.home.prepare()
         _log_to(self.home.logs / "session.log")
         self._start_processes()
+        # libca prints every lost connection over the operator's screen; the devices say it in words.
+        importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
         instruments = importlib.import_module("lab.instruments")
         self.devices = instruments.make_devices(self.lab, self.clock.speed)
         instruments.put_frames(self.devices, self.home.frames("by-hand"))
-        # libca prints every lost connection over the operator's screen; the devices say it in words.
-        importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
         self._open_records()
         self._watch = Watch(self.bridges, self._say_and_note)
         self._watch.start()
@@ -121,7 +122,11 @@ class Session:
                 self.say(f"{name} is offline ({self.endpoints.get(name, 'composed')}): {health.cause}")
 
     def close(self) -> None:
-        """Make the instruments safe, end the processes in order, close the records. May be called twice."""
+        """Make the instruments safe, end the processes in order, close the records. May be called twice; Ctrl-C does not hurry it."""
+        with interrupts.answered(self.say, "already finishing: instruments are being made safe; please wait"):
+            self._close()
+
+    def _close(self) -> None:
         if self._watch is not None:
             self._watch.end()
             self._watch = None
@@ -149,14 +154,16 @@ class Session:
         """Heater off, pumps stopped, motion stopped, disarmed; without the RunEngine. Says how it went, by instrument."""
         from plans.safe import safe_now
 
-        return safe_now(tuple(d for d in self.devices.values() if isinstance(d, Instrument)), SAFE_S)
+        # Those with a bridge of their own: what is composed of them would only repeat what they say.
+        found = (self.devices[name] for name in self.lab.instruments if name in self.devices)
+        return safe_now(tuple(device for device in found if isinstance(device, Instrument)), SAFE_S)
 
     # -------------------------------------------------------------------------------------- campaigns
 
     def run_campaign(self, config: CampaignConfig, reporter: Reporter, file: str = "campaign") -> tuple[Campaign, End]:
         """Run a campaign to its end in this thread.
 
-        Ctrl-C (SIGINT) and SIGTERM end it as ``interrupted``: the plan makes the instruments safe and parks the arm.
+        Ctrl-C (SIGINT), SIGTERM and SIGHUP end it as ``interrupted``: the plan makes the instruments safe and parks the arm.
 
         Raises
         ------
@@ -175,60 +182,74 @@ class Session:
         cell = work_cell(self.lab, self.devices, self.clock, self.home.frames(campaign_id))
         campaign = Campaign(config, self.ledger, campaign_id, optimizer, translation, self._evaluator(config), collector,
                             cell.rack, self.clock, reporter)
-        reporter.began(campaign)
-        self._warm_up(config)
-        token = self.RE.subscribe(collector)
         end = End("interrupted", "the session ended")
-        try:
-            end = self._run(closed_loop(cell, translation.recipe, campaign), campaign)
-        except LabError as error:
-            end = End("failed", str(error))
-        finally:
-            self.RE.unsubscribe(token)
-            campaign.close(end)
+        with self._interruptible(campaign) as interrupted:
+            reporter.began(campaign)
+            self._warm_up(config)
+            token = self.RE.subscribe(collector)
+            try:
+                end = self._run(closed_loop(cell, translation.recipe, campaign), campaign, interrupted)
+            except LabError as error:
+                end = End("failed", str(error))
+            except Exception as error:  # noqa: BLE001 - a mistake of ours: on record, and raised with its traceback
+                end = End("failed", f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                self.RE.unsubscribe(token)
+                campaign.close(end)
         if campaign.unexpected is not None:
             raise campaign.unexpected
         return campaign, end
 
-    def _run(self, plan: Any, campaign: Campaign) -> End:
+    def _run(self, plan: Any, campaign: Campaign, interrupted: list[str]) -> End:
         from bluesky.utils import RunEngineInterrupted
 
         from lab.campaign import End
 
-        with self._interruptible(campaign) as interrupted:
-            try:
-                self.RE(plan)
-            except RunEngineInterrupted:
-                return End("interrupted", interrupted[0] if interrupted else "aborted at the console")
+        if interrupted:
+            return End("interrupted", interrupted[0])
+        try:
+            self.RE(plan)
+        except RunEngineInterrupted:
+            return End("interrupted", interrupted[0] if interrupted else "aborted at the console")
         return campaign.end if campaign.end is not None else End("failed", "the plan ended without an end")
 
     @contextmanager
     def _interruptible(self, campaign: Campaign) -> Iterator[list[str]]:
-        """SIGINT and SIGTERM abort the plan, once; its clean-up runs. Yields the list of what interrupted it.
+        """Signals abort the plan, once; its clean-up runs. Yields the list of what interrupted it.
 
         The RunEngine's own handler (it pauses, at a console) stands back meanwhile.
         """
+        from bluesky.utils import TransitionError
+
         interrupted: list[str] = []
-        if threading.current_thread() is not threading.main_thread():
-            yield interrupted
-            return
+        is_over = threading.Event()
 
-        def abort(number: int, frame: FrameType | None) -> None:
-            if interrupted:
-                campaign.trouble("already finishing: instruments are being made safe, please wait")
-                return
-            interrupted.append(f"{signal.Signals(number).name} from the operator")
+        def finish() -> None:
             campaign.trouble("interrupted: finishing safely (heaters off, pumps stopped, arm parked); please wait")
-            threading.Thread(target=self.RE.abort, args=(interrupted[0],), daemon=True).start()
+            while not is_over.is_set():
+                try:
+                    self.RE.abort(interrupted[0])
+                except TransitionError:  # the plan has not begun yet, or is over
+                    is_over.wait(0.05)
+                else:
+                    return
 
-        before = {number: signal.signal(number, abort) for number in (signal.SIGINT, signal.SIGTERM)}
+        def interrupt(name: str) -> None:
+            if interrupted:
+                target, given = self.say, ("already finishing: instruments are being made safe; please wait",)
+                threading.Thread(target=target, args=given, daemon=True).start()
+                return
+            interrupted.append(f"{name} from the operator")
+            threading.Thread(target=finish, name="interrupt", daemon=True).start()
+
         managers, self.RE.context_managers = self.RE.context_managers, []
         try:
-            yield interrupted
+            with interrupts.handled(interrupt):
+                yield interrupted
         finally:
+            is_over.set()
             self.RE.context_managers = managers
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     # ------------------------------------------------------------------------------------------ parts
 
