@@ -29,6 +29,7 @@ from lab.core.errors import CommandError
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = ROOT / ".venv-tickit" / "bin" / "python"
+LISTENING = ROOT / "tests" / "outside" / "tickit_listening.py"
 REQUIREMENTS = "tests/outside/tickit-requirements.txt"
 HOW = f"python3 -m venv .venv-tickit && .venv-tickit/bin/python -m pip install -r {REQUIREMENTS}"
 
@@ -64,6 +65,11 @@ def _free_ports(n: int) -> list[int]:
             s.close()
 
 
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eiger]:
     if not PYTHON.exists():
@@ -73,10 +79,10 @@ def eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eiger]:
     template = Template((ROOT / "tests" / "outside" / "eiger.yaml").read_text())
     (folder / "eiger.yaml").write_text(template.substitute(http_port=http_port, stream_port=stream_port, cbor_port=cbor_port))
     with (folder / "tickit.log").open("wb") as log:
-        process = subprocess.Popen([PYTHON, "-m", "tickit", "all", "eiger.yaml"], cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen([PYTHON, LISTENING, "all", "eiger.yaml"], cwd=folder, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_S
-        while socket.socket().connect_ex(("127.0.0.1", http_port)) != 0:
+        while not all(map(_is_listening, (http_port, stream_port))):
             assert process.poll() is None and time.monotonic() < deadline, (folder / "tickit.log").read_text()
             time.sleep(0.05)
         yield Eiger(http_port, stream_port)
@@ -142,7 +148,7 @@ def test_a_series_whose_number_is_not_the_one_arm_answered_is_refused(bridge: Wa
 
     so the bridge refuses tickit's first series, whose stream carries the number 1.
     """
-    monkeypatch.setattr("firmware_bridges.detector.STREAM_S", 1.0)
+    monkeypatch.setattr("firmware_bridges.detector.STREAM_S", 2.0)
     bridge.do("FILE", str(tmp_path / "a.h5"))
     with pytest.raises(CommandError, match="series 2 is armed, but its header did not come.*SeriesStart of series 1 refused"):
         bridge.do("ARM")
