@@ -64,6 +64,7 @@ class Child:
         """Start the process without waiting for it; `wait_ready` does."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._buffer = b""
+        self._close_pipes()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._module],
@@ -125,6 +126,16 @@ class Child:
                 break
         if process.stdout is not None:
             process.stdout.close()
+
+    def _close_pipes(self) -> None:
+        """Of the process before: one that died has left them open."""
+        if self._process is not None:
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    try:
+                        pipe.close()
+                    except BrokenPipeError:
+                        pass  # what was not written is for nobody any more
 
     def _write(self, line: Mapping[str, Any]) -> None:
         process = self._process

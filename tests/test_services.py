@@ -105,6 +105,7 @@ def test_the_watch_starts_a_dead_child_again_and_says_so(child: Any) -> None:
 
     watch = Watch([one], say)
     watch.start()
+    n_files = len(os.listdir("/proc/self/fd"))
     try:
         first = one.pid
         os.kill(first, signal.SIGKILL)
@@ -112,6 +113,7 @@ def test_the_watch_starts_a_dead_child_again_and_says_so(child: Any) -> None:
     finally:
         watch.end()
     assert one.pid != first
+    assert len(os.listdir("/proc/self/fd")) == n_files, "the pipes of the dead child are closed"
     assert said == ["bridge pump died (exit status -9); starting it again", "bridge pump is back"]
 
 
