@@ -103,9 +103,10 @@ class Translation:
             return Term(spec.name, "share", target)
         setting = self.recipe.settings.get(target)
         if setting is None:
+            hint = "" if spec.sets else "; a parameter of another name says which it sets, for instance sets: anneal_temperature"
             raise ConfigError(self._file, f"{field}.{'sets' if spec.sets else 'name'}", repr(target),
                               f"a loaded liquid ({', '.join(self._syringes)}) or a setting of {self.recipe.name} "
-                              f"({', '.join(self.recipe.settings)})")
+                              f"({', '.join(self.recipe.settings)}){hint}")
         values = spec.bounds if isinstance(spec, RangeSpec) else spec.values
         for value in values:
             self._check_setting(f"{field}.{'bounds' if isinstance(spec, RangeSpec) else 'values'}", setting, value)
@@ -139,7 +140,7 @@ class Translation:
         sums = [set(c.names) for c in self._campaign.space.constraints if c.is_sum]
         if shares and shares not in sums:
             raise ConfigError(self._file, "constraints", str(list(self._campaign.constraints)),
-                              f"'{' + '.join(sorted(shares))} == 1' among them, since these are shares of one volume "
+                              f"'{' + '.join(sorted(shares))} == 1' among them (100 for per cent), since these are shares of one volume "
                               "(or give them the unit mL)")
         if not shares and not any(t.role == "volume" for t in self.terms) and not self._campaign.settings.get("carrier"):
             raise ConfigError(self._file, "parameters", ", ".join(t.parameter for t in self.terms),

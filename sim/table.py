@@ -96,7 +96,7 @@ def read_table(file: str, columns: Sequence[str], categories: Sequence[str], out
         value = _number(file, row, output, cells[output])
         if not full_scale[0] <= value <= full_scale[1]:
             raise ConfigError(file, f"row {row}, column {output}", f"{value:g}",
-                              f"{full_scale[0]:g}..{full_scale[1]:g} (world.full_scale)")
+                              f"{full_scale[0]:g}..{full_scale[1]:g} (the full_scale)")
         groups.setdefault(design, []).append(value)
     if len(groups) < MIN_DESIGNS:
         raise ConfigError(file, f"columns {', '.join(columns)}", f"{len(groups)} different rows of inputs", f"at least {MIN_DESIGNS}")

@@ -68,7 +68,7 @@ def test_numbers_that_differ_by_rounding_are_one_design(tmp_path: Path) -> None:
     (GOOD + "0.2,0.8,inf\n", r"row 6, column y: given inf; allowed: a finite number"),
     (GOOD + "0.2,,3\n", r"row 6, column b: given an empty cell; allowed: a finite number"),
     (GOOD + "0.2\n", r"row 6, column b: given an empty cell"),
-    (GOOD + "0.2,0.8,101\n", r"row 6, column y: given 101; allowed: 0..100 \(world.full_scale\)"),
+    (GOOD + "0.2,0.8,101\n", r"row 6, column y: given 101; allowed: 0..100 \(the full_scale\)"),
     ("a,b,y\n0,1,1\n0,1,2\n1,0,3\n", r"columns a, b: given 2 different rows of inputs; allowed: at least 3"),
 ])
 def test_a_wrong_table_names_file_place_given_and_allowed(tmp_path: Path, text: str, message: str) -> None:
