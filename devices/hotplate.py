@@ -18,6 +18,15 @@ from lab.core.errors import CommandError, InstrumentError, LinkDown
 
 log = logging.getLogger(__name__)
 
+STALL_S = 600.0
+"""A plate that has come no nearer to its temperature for so long does not heat; laboratory seconds."""
+
+STALL_MARGIN_S = 5.0
+"""Added to it on the wall."""
+
+PROGRESS_C = 0.5
+"""What counts as nearer, K."""
+
 
 class Stirrer(Device):
     """The stirrer of a hotplate; ``set(0)`` switches it off. Done when the instrument keeps the speed, not when it has spun up.
@@ -141,12 +150,12 @@ class Hotplate(BridgedDevice):
             whole.tell(name=self.name, initial=initial_c, current=now_c, target=temperature_c, unit="degC")
             return abs(now_c - temperature_c) <= self.tolerance_c
 
-        self._ramp = _Ramp(self, f"{temperature_c:g} degC", wall_s, is_there, is_heated=True)
+        self._ramp = _Ramp(self, f"{temperature_c:g} degC", wall_s, is_there, heats_to_c=temperature_c)
         yield self._ramp.status
 
     def _cooling_steps(self, temperature_c: float, wall_s: float) -> Steps:
         yield self.power.set(False)
-        self._ramp = _Ramp(self, f"below {temperature_c:g} degC", wall_s, lambda now_c: now_c < temperature_c, is_heated=False)
+        self._ramp = _Ramp(self, f"below {temperature_c:g} degC", wall_s, lambda now_c: now_c < temperature_c)
         yield self._ramp.status
 
     def _operation(self, what: str, wall_s: float) -> OperationStatus:
@@ -162,19 +171,25 @@ class _Ramp:
     """Waits until the plate is where it shall be.
 
     Listens to value and alarm of the plate's temperature, and to HEAT_RBV: a plate that is to be heated does not get there
-    once the bridge or a person has switched the heater off.
+    once the bridge or a person has switched the heater off. Nor does one that has switched itself off, of which NAMUR has no
+    word: it gets no nearer.
     """
 
-    def __init__(self, plate: Hotplate, what: str, wall_s: float, is_there: Callable[[float], bool], *, is_heated: bool) -> None:
+    def __init__(self, plate: Hotplate, what: str, wall_s: float, is_there: Callable[[float], bool], *,
+                 heats_to_c: float | None = None) -> None:
         self.status = OperationStatus(plate, f"{plate.name}: plate at {what}", wall_s, missed=CommandError)
-        self._plate, self._what, self._is_there, self._is_heated = plate, what, is_there, is_heated
+        self._plate, self._what, self._is_there, self._heats_to_c = plate, what, is_there, heats_to_c
         self._looking = threading.Lock()
         self._subscriptions = [
             (signal, signal.subscribe(listener, event_type=event, run=False))
             for signal in (plate.temperature, plate.power)
             for listener, event in ((self._on_change, signal.SUB_VALUE), (self._on_connection, signal.SUB_META))]
+        self._distance_c = float("inf")
+        self._timer: threading.Timer | None = None
         self.status.add_callback(self._unsubscribe)
         self._look()
+        if heats_to_c is not None:
+            self._await_progress(heats_to_c)
 
     def fail(self, error: InstrumentError) -> None:
         self.status.fail(error)
@@ -192,7 +207,7 @@ class _Ramp:
             if self.status.done:
                 return
             try:
-                if self._is_heated and not self._plate.power.get():
+                if self._heats_to_c is not None and not self._plate.power.get():
                     self.status.fail(CommandError(f"{self._plate.name}: the heater went off on the way to {self._what}: "
                                                   f"{self._plate.cause()}"))
                 elif self._is_there(self._plate.temperature_c()):
@@ -200,6 +215,30 @@ class _Ramp:
             except InstrumentError as error:
                 self.status.fail(error)
 
+    def _await_progress(self, target_c: float) -> None:
+        """Look at the distance now, and again when it should be smaller."""
+        with self._looking:
+            if self.status.done:
+                return
+            try:
+                now_c = self._plate.temperature_c()
+            except InstrumentError as error:
+                self.status.fail(error)
+                return
+            distance_c = abs(now_c - target_c)
+            if distance_c > self._distance_c - PROGRESS_C:
+                self.status.fail(CommandError(f"{self._plate.name}: stays at {now_c:g} degC on the way to {self._what}, though its heater was "
+                                              "switched on; look at its display for an error or its safety limit"))
+                return
+            self._distance_c = distance_c
+            self._timer = threading.Timer(STALL_S / self._plate.speed + STALL_MARGIN_S, self._await_progress, (target_c,))
+            self._timer.daemon = True
+            self._timer.start()
+            if self.status.done:
+                self._timer.cancel()
+
     def _unsubscribe(self, _: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for signal, cid in self._subscriptions:
             signal.unsubscribe(cid)

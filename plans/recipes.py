@@ -8,8 +8,8 @@ from typing import Any
 
 from bluesky.utils import FailedStatus, Msg
 
-from lab.core.capabilities import Dose
-from lab.core.errors import LabError
+from lab.core.capabilities import Dose, Heater
+from lab.core.errors import CommandError, LabError
 from lab.core.journal import Journal
 from lab.core.space import Value
 from plans.cell import WorkCell
@@ -17,6 +17,10 @@ from plans.stubs import Plan, act, cause_of, hold, move, step, transfer
 
 MIN_DOSE_ML = 0.001
 """Smaller doses are left out; the executed fraction is then 0."""
+
+
+HOLD_BAND_C = 10.0
+"""A plate that is further from its temperature during the anneal, K, does not hold it."""
 
 
 @dataclass(frozen=True)
@@ -200,15 +204,29 @@ def _anneal(cell: WorkCell, order: Order, journal: Journal) -> Plan:
             yield from move(heater, target_c)
             began = clock.now()
             while (left := seconds - (clock.now() - began)) > 0:
-                readings.append(heater.temperature_c())
+                readings.append(_held_c(heater, target_c))
                 yield from hold(clock, min(left, max(30.0, seconds / 10)))
-            readings.append(heater.temperature_c())
+            readings.append(_held_c(heater, target_c))
             held_s = clock.now() - began
             yield from _read([heater], "annealing")
         finally:
             yield from act("switch the heater off", heater.off)
             yield from move(cell.synthesiser.stirrer, 0.0)
     return sum(readings) / len(readings), held_s
+
+
+def _held_c(heater: Heater, target_c: float) -> float:
+    """The temperature of a plate that shall hold one.
+
+    Raises
+    ------
+    CommandError
+        When it does not: it may have switched itself off, and the mean of such an anneal says nothing of the film.
+    """
+    now_c = heater.temperature_c()
+    if abs(now_c - target_c) > HOLD_BAND_C:
+        raise CommandError(f"{heater.name}: the plate is at {now_c:.4g} degC where it shall hold {target_c:.4g} degC; look at its display for an error")
+    return now_c
 
 
 def _expose(cell: WorkCell, order: Order, journal: Journal) -> Plan:

@@ -67,6 +67,14 @@ def test_a_temperature_beyond_the_limits_is_refused_and_the_heater_stays_off(pla
     assert plate.power.get() == 0
 
 
+def test_a_plate_that_switched_itself_off_fails_the_ramp_long_before_its_deadline(
+        laboratory: Any, plate: Hotplate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devices.hotplate.STALL_MARGIN_S", 0.2)
+    laboratory.fault("hotplate", "error", words="overtemperature")
+    with pytest.raises(CommandError, match=r"hotplate: stays at .* degC on the way to 190 degC.*look at its display"):
+        plate.set(190).wait(30)
+
+
 def test_off_ends_a_ramp_which_fails(plate: Hotplate) -> None:
     status = plate.set(190)
     ramp_began = plate._ramp

@@ -274,6 +274,16 @@ def test_what_was_carried_out_is_reported_not_what_was_planned(bench: Bench) -> 
     assert sum(conductor.reported.shares.values()) == pytest.approx(1.0, abs=1e-12)
 
 
+def test_an_anneal_whose_plate_does_not_hold_its_temperature_fails_the_sample(bench: Bench) -> None:
+    conductor = Conductor(bench.log)
+    bench.synthesiser.heater.set = lambda c: setattr(bench.synthesiser.heater, "plate_c", 80.0) or finished()  # type: ignore[method-assign]
+    bench.run(conductor)
+    assert [str(e) for e in conductor.failures] == [
+        "heater: the plate is at 80 degC where it shall hold 120 degC; look at its display for an error"]
+    assert conductor.reported is None
+    assert "heater off" in bench.log
+
+
 def test_a_warm_plate_is_cooled_before_a_substrate_is_loaded(bench: Bench) -> None:
     bench.synthesiser.heater.plate_c = 150.0
     bench.run(Conductor(bench.log))

@@ -97,9 +97,12 @@ class Store:
             if "locked" in str(error.orig) or "busy" in str(error.orig):
                 raise LedgerError(f"ledger {self.name}: another process has held it for longer than {self.busy_timeout_s:g} s; "
                                   "find out which one, then try again") from error
-            raise LedgerError(f"ledger {self.name}: {error.orig}") from error
+            step = "; look at the free space of its disk" if "disk" in str(error.orig) else ""
+            raise LedgerError(f"ledger {self.name}: {error.orig}{step}") from error
         except SQLAlchemyError as error:
-            raise LedgerError(f"ledger {self.name}: {getattr(error, 'orig', None) or error}") from error
+            found = str(getattr(error, "orig", None) or error)
+            step = "; move the file away and a new one is made" if "not a database" in found else ""
+            raise LedgerError(f"ledger {self.name}: {found}{step}") from error
 
     def _connect(self, url: URL) -> Engine:
         try:
