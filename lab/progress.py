@@ -121,7 +121,7 @@ class Lines:
 
     def _print(self, text: str) -> None:
         with self._lock:
-            self.console.print(text)
+            self.console.print(text, soft_wrap=not self.console.is_terminal)  # a terminal would break words
 
 
 def busy(campaign: Campaign) -> str:

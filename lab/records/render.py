@@ -42,11 +42,12 @@ def render_summary(data: Mapping[str, Any]) -> RenderableType:
             share = f"{100 * value['busy_s'] / data['lab_s']:.0f} %" if data["lab_s"] > 0 else ""
             busy.add_row(Text(station), _duration(value["busy_s"]), share)
         parts += [Text(), busy]
-    if data["events"]:
+    happened = list(_events(data))
+    if happened:
         events = _table("when", "trial", "kind", "what")
-        for event in data["events"]:
+        for event in happened:
             events.add_row(_moment(event["recorded_wall"]), "" if event["trial"] is None else str(event["trial"] + 1),
-                           Text(event["kind"]), Text(event["text"]))
+                           Text(event["kind"]), Text(event["text"].replace(f"{data['campaign']}-", "")))
         parts += [Text(), events]
     return Group(*parts)
 
@@ -54,8 +55,8 @@ def render_summary(data: Mapping[str, Any]) -> RenderableType:
 def _heading(data: Mapping[str, Any]) -> Iterator[Text]:
     yield Text.assemble((data["campaign"], "bold"), "  ", _state(data["status"]), f"  {data['cause']}" if data["cause"] else "")
     n = data["trials"]
-    yield Text(f"began {_moment(data['started'])}, took {_duration(data['wall_s'])} on the wall, {_duration(data['lab_s'])} of laboratory time; "
-               f"trials: {', '.join(f'{count} {state}' for state, count in n.items() if count) or 'none'}")
+    yield Text(f"began {_moment(data['started'])}, took {_duration(data['wall_s'])} on the wall, {_duration(data['lab_s'])} of laboratory time")
+    yield Text(f"trials: {', '.join(f'{count} {state}' for state, count in n.items() if count) or 'none'}")
     best = data["best"]
     if best is not None:
         yield Text.assemble("best: ", (_values({**best["planned"], **best["executed"]}), "bold"), f"  {_outcomes(best['outcomes'])}"
@@ -83,6 +84,12 @@ def _causes(data: Mapping[str, Any]) -> Iterator[Text]:
     for trial in data["table"]:
         if trial["cause"]:
             yield Text.assemble(f"trial {trial['trial']} ", _state(trial["state"]), f": {trial['cause']}")
+
+
+def _events(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What happened, without the ends of trials, whose causes have been told."""
+    told = {(trial["trial"] - 1, f"{trial['state']}: {trial['cause']}") for trial in data["table"]}
+    yield from (event for event in data["events"] if (event["trial"], event["text"]) not in told)
 
 
 def _carried_out(trial: Mapping[str, Any], name: str) -> str:
