@@ -6,6 +6,7 @@ after a `stop`: stopping and commanding exclude each other by a lock.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,9 @@ POWER_S = 60.0
 
 SLACK_S = 15.0
 """Added to every deadline, wall seconds."""
+
+IN_PLACE_MM = 2.0
+"""The tool is in a place, or on the straight way into it, when it is no further from that line."""
 
 _COMMANDS = {"activate": "ACTIVATE", "home": "HOME", "deactivate": "DEACTIVATE", "halt": "STOP", "move_joints": "MOVE_JOINTS",
              "move_pose": "MOVE_POSE", "move_lin": "MOVE_LIN", "gripper": "GRIPPER", "velocity": "VELOCITY"}
@@ -156,12 +160,23 @@ class Arm(BridgedDevice):
                 return self._placing(place, self._place(place), status)
         raise CommandError(f"{self.name}: given {move!r}; allowed: Pick(place), Place(place) or Park()")
 
+    def _rising(self, status: OperationStatus) -> Steps:
+        """Straight up out of a place, if a move that failed has left the tool in one: sideways it would take everything along."""
+        x, y, z, *_ = self.pose.get(use_monitor=False)
+        for place in self.places.values():
+            beside_mm, above_mm = math.dist((x, y), place.pose[:2]), z - place.pose[2]
+            if beside_mm <= IN_PLACE_MM and -IN_PLACE_MM <= above_mm < place.approach_mm - IN_PLACE_MM:
+                yield self._step(self.move_lin, _above(place), status)
+                return
+
     def _parking(self, status: OperationStatus) -> Steps:
+        yield from self._rising(status)
         yield self._step(self.move_joints, self._park_joints, status)
 
     def _picking(self, name: str, place: ArmPlace, status: OperationStatus) -> Steps:
         if self.is_holding():
             raise CommandError(f"{self.name}: cannot pick at {name}: the gripper holds a sample already; Place it first")
+        yield from self._rising(status)
         yield self._step(self.gripper, "open", status)
         yield self._step(self.move_pose, _above(place), status)
         yield self._step(self.move_lin, place.pose, status)
@@ -176,6 +191,7 @@ class Arm(BridgedDevice):
     def _placing(self, name: str, place: ArmPlace, status: OperationStatus) -> Steps:
         if not self.is_holding():
             raise CommandError(f"{self.name}: cannot place at {name}: the gripper holds nothing")
+        yield from self._rising(status)
         yield self._step(self.move_pose, _above(place), status)
         if not self.is_holding():
             raise CommandError(f"{self.name}: lost the sample on the way to {name}")

@@ -66,6 +66,25 @@ def test_it_is_an_arm_and_an_instrument(arm: Arm) -> None:
     assert health.round_trip_ms > 0
 
 
+@pytest.mark.parametrize("move", [Park(), Pick("rack.2")])
+def test_a_tool_that_a_failure_left_in_a_place_is_lifted_straight_up_first(arm: Arm, move: Any) -> None:
+    stage = arm.places["stage"].pose
+    arm.move_pose.set((*stage[:2], stage[2] + 10, *stage[3:])).wait(30)
+    sent: list[tuple[str, Any]] = []
+    for name in ("move_lin", "move_pose", "move_joints"):
+        signal = getattr(arm, name)
+        really = signal.set
+        signal.set = lambda value, name=name, really=really, **more: sent.append((name, value)) or really(value, **more)
+    try:
+        arm.set(move).wait(30)
+    finally:
+        for name in ("move_lin", "move_pose", "move_joints"):
+            del getattr(arm, name).set
+    assert sent[0] == ("move_lin", (*stage[:2], stage[2] + arm.places["stage"].approach_mm, *stage[3:]))
+    if move != Park():
+        arm.set(Place("rack.2")).wait(30)
+
+
 def test_a_sample_goes_from_place_to_place_and_the_world_agrees(laboratory: Any, arm: Arm) -> None:
     before = places(laboratory)
     arm.set(Pick("rack.2")).wait(20)
