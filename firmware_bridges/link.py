@@ -10,6 +10,7 @@ SerialException (EIO), ``in_waiting`` a bare OSError. SerialException is an OSEr
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -112,7 +113,7 @@ class Link(ABC):
                 self._open()
             except (OSError, termios.error) as error:
                 self._close()
-                raise LinkDown(f"{self.name}: cannot open {self.address}: {_reason(error)}; look at its power, cable and address") from error
+                raise LinkDown(f"{self.name}: cannot open {self.address}: {_reason(error)}{_step(error)}") from error
 
     def close(self) -> None:
         """Close the line; a waiting read fails."""
@@ -265,6 +266,14 @@ def _reason(error: Exception) -> str:
     return os.strerror(number) if isinstance(number, int) else str(error)
 
 
+def _step(error: Exception) -> str:
+    if getattr(error, "errno", None) in (errno.EAGAIN, errno.EBUSY):
+        return "; another program has it: find out which one"
+    if getattr(error, "errno", None) == errno.EACCES:
+        return "; this user has no right to it (on Linux: group dialout)"
+    return "; look at its power, cable and address"
+
+
 @dataclass(frozen=True)
 class Framing:
     """Bits of a character on a serial line, for instance ``Framing(7, "E", 1)``."""
@@ -281,7 +290,8 @@ class SerialLink(Link):
     ----------
     name : str
     url : str
-        A device, or anything pyserial opens (``socket://``, ``rfc2217://``).
+        A device, or anything pyserial opens (``socket://``, ``rfc2217://``). A device is locked: two programs on one line take each
+        other's replies, and each would give its own doses.
     baud : int
     framing : Framing
         A pseudo-terminal knows 8N1 only: some kernels ignore what else it is told, some refuse, and then it is opened 8N1.
@@ -317,7 +327,8 @@ class SerialLink(Link):
 
     def _opened(self, framing: Framing) -> serial.SerialBase:
         port = serial.serial_for_url(self._url, do_not_open=True, baudrate=self._baud, bytesize=framing.data_bits,
-                                     parity=framing.parity, stopbits=framing.stop_bits, timeout=_SLICE_S, write_timeout=WRITE_S)
+                                     parity=framing.parity, stopbits=framing.stop_bits, timeout=_SLICE_S, write_timeout=WRITE_S,
+                                     exclusive=True)
         try:
             port.open()
         except BaseException:

@@ -160,6 +160,16 @@ def test_a_port_plugged_in_again_works_under_its_stable_name(peer: Peer, link: L
     assert link.exchange(b"x\n", ends_line, 2.0) == b"re:x\n"
 
 
+def test_a_port_that_another_program_has_is_not_shared(peer: Peer, link: Link) -> None:
+    second = SerialLink("pump", str(peer.path), 19200)
+    with pytest.raises(LinkDown, match=r"pump: cannot open .*; another program has it: find out which one"):
+        second.connect()
+    link.close()
+    second.connect()
+    assert second.exchange(b"VER\n", ends_line, 1.0) == b"re:VER\n"
+    second.close()
+
+
 def test_two_threads_never_get_each_others_reply(peer: Peer, link: Link) -> None:
     wrong: list[tuple[bytes, bytes]] = []
 
