@@ -41,7 +41,7 @@ class Process:
         self.ready = self.ask(config)
         assert self.ready["ready"] is True, self.ready
 
-    def ask(self, message: dict[str, Any], deadline_s: float = 20.0) -> dict[str, Any]:
+    def ask(self, message: dict[str, Any], deadline_s: float = 60.0) -> dict[str, Any]:
         assert self.popen.stdin is not None and self.popen.stdout is not None
         self.popen.stdin.write(json.dumps(message) + "\n")
         self.popen.stdin.flush()
@@ -55,7 +55,7 @@ class Process:
         if not self.popen.stdin.closed:
             self.popen.stdin.close()
         try:
-            return self.popen.wait(15)
+            return self.popen.wait(30)
         finally:
             self.popen.stdout.close()
             if self.popen.returncode is None:
@@ -115,7 +115,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made.stop()
 
 
-def until(condition: Any, deadline_s: float = 10.0) -> None:
+def until(condition: Any, deadline_s: float = 30.0) -> None:
     """Wait for a condition, with a deadline."""
     end = time.monotonic() + deadline_s
     while not condition():

@@ -19,7 +19,7 @@ from firmware_bridges.meca500 import GripperState, Message, Parser, RobotStatus,
 from lab.core.config import ArmConfig
 from lab.core.errors import CommandError, InstrumentError, LimitError, LinkDown, LinkError, LinkGarbled
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 # Programming manual for Meca500, 2.4.29, 2.5.2, 2.5.3 and SetCheckpoint: what the robot says, and what it means.
 TRANSCRIPT = [

@@ -31,7 +31,7 @@ from firmware_bridges.simplon import SimplonLine
 from lab.core.config import DetectorConfig
 from lab.core.errors import CommandError, InstrumentError, LimitError, LinkDown, LinkGarbled, LinkTimeout
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 FACTS = DetectorFacts("EIGER2", "E-02-0001", 2.0, 2.001, 12398.4, (172e-6, 172e-6))
 H, W = 48, 64
 

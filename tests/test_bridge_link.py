@@ -145,7 +145,7 @@ def test_a_port_pulled_out_during_an_exchange_is_down(peer: Peer, link: Link) ->
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert started.wait(5)
+    assert started.wait(30)
     peer.unplug()
     thread.join(5)
     assert isinstance(errors[0], LinkDown)

@@ -25,7 +25,7 @@ from sim.firmware import Outgoing
 from sim.serve import MemoryServer, PtyServer, TcpServer
 from sim.switchboard import Switchboard
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class Parrot:
