@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -154,9 +156,8 @@ def _run(
 
     lines, home = Lines(), Home.default()
     lines.console.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
-    # Bluesky prints; standard output is for the JSON object alone.
     try:
-        with redirect_stdout(sys.stderr), Session(lab, home, faults=rows, say=lines.trouble) as session:
+        with redirect_stdout(_Printed()), Session(lab, home, faults=rows, say=lines.trouble) as session:
             ran, end = session.run_campaign(campaign, lines, str(campaign_file))
             result = result_of(ran, end)
     finally:
@@ -192,6 +193,15 @@ def _load_faults(path: Path | None) -> list[dict[str, Any]]:
 
 
 # --------------------------------------------------------------------------------------------------- parts
+
+
+class _Printed(io.TextIOBase):
+    """Where Bluesky's own prints go: into the session's log. Standard output is for the JSON object alone."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            logging.getLogger("bluesky.printed").info(text.strip())
+        return len(text)
 
 
 @contextmanager
