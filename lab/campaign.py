@@ -219,15 +219,18 @@ class Campaign:
         if failures >= budget.failures:
             last = next(t.cause for t in reversed(trials) if t.state is TrialState.FAILED)
             return End("failed", f"failure budget spent: {failures} samples failed, the last one with: {last}")
+        spent = ""
         if len(trials) >= budget.trials:
-            if not any(t.state is TrialState.COMPLETED for t in trials):
-                return End("failed", "no trial gave an outcome")
-            return End("done", f"{budget.trials} trials")
-        if budget.hours is not None and self.lab_s >= budget.hours * 3600:
-            return End("done", f"{budget.hours:g} laboratory hours")
-        if len(trials) >= len(self._rack):
-            return End("done", f"no empty substrate left in the rack of {len(self._rack)}")
-        return None
+            spent = f"{budget.trials} trials"
+        elif budget.hours is not None and self.lab_s >= budget.hours * 3600:
+            spent = f"{budget.hours:g} laboratory hours"
+        elif len(trials) >= len(self._rack):
+            spent = f"no empty substrate left in the rack of {len(self._rack)}"
+        if not spent:
+            return None
+        if not any(t.state is TrialState.COMPLETED for t in trials):
+            return End("failed", f"no trial gave an outcome ({spent})")
+        return End("done", spent)
 
     def _record_outcome(self, order: Order) -> None:
         try:

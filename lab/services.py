@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import signal
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.core.errors import ServiceError
+
+log = logging.getLogger(__name__)
 
 START_S = 30.0
 """Wall seconds that a process may take to say that it is ready."""
@@ -47,7 +50,7 @@ class Child:
         self, name: str, module: str, config: Mapping[str, Any], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
-        self._module, self._config, self._log = module, dict(config), log
+        self._module, self._config, self.log = module, dict(config), log
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
@@ -62,10 +65,10 @@ class Child:
 
     def launch(self) -> None:
         """Start the process without waiting for it; `wait_ready` does."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         self._buffer = b""
         self._close_pipes()
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._module],
                 stdin=subprocess.PIPE,
@@ -86,7 +89,7 @@ class Child:
         """
         answer = self._read_line(START_S)
         if answer.get("ready") is not True:
-            raise ServiceError(f"{self.name}: did not start: {answer.get('error', answer)} (log: {self._log})")
+            raise ServiceError(f"{self.name}: did not start: {answer.get('error', answer)} (log: {self.log})")
         return answer
 
     def ask(self, request: Mapping[str, Any], deadline_s: float = 5.0) -> dict[str, Any]:
@@ -145,7 +148,7 @@ class Child:
             process.stdin.write(json.dumps(line).encode() + b"\n")
             process.stdin.flush()
         except (BrokenPipeError, ValueError) as error:
-            raise ServiceError(f"{self.name}: has ended (log: {self._log})") from error
+            raise ServiceError(f"{self.name}: has ended (log: {self.log})") from error
 
     def _read_line(self, deadline_s: float) -> dict[str, Any]:
         process = self._process
@@ -155,39 +158,48 @@ class Child:
         while b"\n" not in self._buffer:
             left = end - time.monotonic()
             if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
-                raise ServiceError(f"{self.name}: said nothing for {deadline_s:g} s (log: {self._log})")
+                raise ServiceError(f"{self.name}: said nothing for {deadline_s:g} s (log: {self.log})")
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
                 status = self.wait_end(2.0)
-                raise ServiceError(f"{self.name}: ended with status {status} (log: {self._log})")
+                raise ServiceError(f"{self.name}: ended with status {status} (log: {self.log})")
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             answer = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ServiceError(f"{self.name}: said {line[:200]!r}, which is no JSON (log: {self._log})") from error
+            raise ServiceError(f"{self.name}: said {line[:200]!r}, which is no JSON (log: {self.log})") from error
         if not isinstance(answer, dict):
-            raise ServiceError(f"{self.name}: said {line[:200]!r}, which is no JSON object (log: {self._log})")
+            raise ServiceError(f"{self.name}: said {line[:200]!r}, which is no JSON object (log: {self.log})")
         return answer
 
 
 class Watch(threading.Thread):
-    """Starts bridges again that die, and says so.
+    """Starts bridges again that die, and says so. A simulator that died is not started again: its world is lost.
 
     Parameters
     ----------
     children : sequence of Child
+        The bridges.
     say : callable
         Told in words what died and what was done.
+    simulator : Child or None
+    on_loss : callable
+        Called once, with the cause, when the simulator has died; nothing is watched any more then.
     """
 
-    def __init__(self, children: list[Child], say: Callable[[str], None]) -> None:
+    def __init__(self, children: list[Child], say: Callable[[str], None], simulator: Child | None = None,
+                 on_loss: Callable[[str], None] = log.error) -> None:
         super().__init__(name="watch", daemon=True)
         self._children, self._say = children, say
+        self._simulator, self._on_loss = simulator, on_loss
         self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(0.25):
+            if self._simulator is not None and not self._simulator.is_running:
+                self._on_loss(f"the simulated laboratory died (exit status {self._simulator.wait_end(0)}; log: {self._simulator.log})")
+                return
             for child in self._children:
                 if not child.is_running:
                     self._restart(child)

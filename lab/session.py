@@ -82,6 +82,7 @@ class Session:
         self.endpoints: dict[str, str] = {}
         self.devices: dict[str, Any] = {}
         self._watch: Watch | None = None
+        self._loss = ""
         self._is_started = False
         self.ledger: Ledger
         self.documents: JsonlWriter
@@ -113,7 +114,7 @@ class Session:
         self.devices = instruments.make_devices(self.lab, self.clock.speed)
         instruments.put_frames(self.devices, self.home.frames("by-hand"))
         self._open_records()
-        self._watch = Watch(self.bridges, self._say_and_note)
+        self._watch = Watch(self.bridges, self._say_and_note, self.simulator, self._lose)
         self._watch.start()
         self._is_started = True
         for name, device in self.devices.items():
@@ -211,6 +212,8 @@ class Session:
         try:
             self.RE(plan)
         except RunEngineInterrupted:
+            if self._loss:
+                return End("failed", self._loss)
             return End("interrupted", interrupted[0] if interrupted else "aborted at the console")
         return campaign.end if campaign.end is not None else End("failed", "the plan ended without an end")
 
@@ -311,6 +314,19 @@ class Session:
             log.info("warmed up in %.1f s", time.monotonic() - began)
 
         threading.Thread(target=load, name="warm-up", daemon=True).start()
+
+    def _lose(self, cause: str) -> None:
+        """The simulator died: end the plan, and let no bridge look for ports that may soon belong to somebody else."""
+        from bluesky.utils import TransitionError
+
+        self._loss = cause
+        self._say_and_note(cause)
+        for bridge in self.bridges:
+            bridge.stop()
+        try:
+            self.RE.abort(cause)
+        except TransitionError:
+            log.info("no plan was under way")
 
     def _say_and_note(self, text: str) -> None:
         log.warning(text)

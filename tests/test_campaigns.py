@@ -227,6 +227,20 @@ def test_ctrl_c_once_ends_a_campaign_safely(lab: Any) -> None:
     assert {trial["state"] for trial in shown["table"]} <= {"completed", "abandoned"}
 
 
+def test_a_closed_terminal_ends_a_campaign_safely_and_impatience_does_not_hurry_it(lab: Any) -> None:
+    run = lab(*perovskite(trials=10))
+    run.until("try ")
+    run.process.send_signal(signal.SIGHUP)
+    run.until("finishing safely")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        run.process.send_signal(number)
+    status, _, err = run.finish()
+    assert status == 130, err
+    assert "Traceback" not in err
+    assert "not safe" not in err
+    assert run.show()["cause"] == "SIGHUP from the operator"
+
+
 def test_a_killed_session_leaves_a_truthful_ledger_and_no_process(lab: Any) -> None:
     run = lab(*perovskite(trials=10))
     run.until("2/10  try")

@@ -117,6 +117,26 @@ def test_the_watch_starts_a_dead_child_again_and_says_so(child: Any) -> None:
     assert said == ["bridge pump died (exit status -9); starting it again", "bridge pump is back"]
 
 
+def test_a_simulator_that_died_is_told_once_and_not_started_again(child: Any) -> None:
+    one = child()
+    one.wait_ready()
+    causes: list[str] = []
+    is_told = threading.Event()
+
+    def lose(cause: str) -> None:
+        causes.append(cause)
+        is_told.set()
+
+    watch = Watch([], lambda text: None, one, lose)
+    watch.start()
+    os.kill(one.pid, signal.SIGKILL)
+    assert is_told.wait(20)
+    watch.end()
+    assert not one.is_running
+    assert len(causes) == 1
+    assert causes[0].startswith("the simulated laboratory died (exit status -9; log: ")
+
+
 def test_free_ports_are_all_different() -> None:
     ports = free_ports(8)
     assert len(set(ports)) == 8
