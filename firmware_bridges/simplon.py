@@ -106,8 +106,18 @@ class SimplonLine:
             self._turn.release()
 
     def close(self) -> None:
-        """Close the connection. The next request opens it again."""
-        self._http.close()
+        """Close the connection; an exchange under way in another thread fails. The next request opens it again."""
+        if self._turn.acquire(blocking=False):
+            try:
+                self._http.close()
+            finally:
+                self._turn.release()
+        elif (connection := self._http.sock) is not None:
+            # http.client is not made for two threads: whoever has the turn finds the end of the file, and closes.
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is closed, or its other end is
 
     def _exchange(self, method: str, path: str, body: object, deadline_s: float) -> object:
         self._take_turn(deadline_s)

@@ -686,6 +686,12 @@ def test_a_detector_that_does_not_answer_is_given_up_at_the_deadline(fake: FakeD
         line.get("detector", "status", "state", deadline_s=0.05)
 
 
+def test_closing_the_line_fails_an_exchange_that_is_under_way(fake: FakeDetector, line: SimplonLine) -> None:
+    fake.handle = lambda method, path, value: (line.close(), fake.released.wait(DEADLINE_S), (200, b"{}"))[2]  # type: ignore[method-assign,return-value,func-returns-value]
+    with pytest.raises(LinkDown, match="broke off"):
+        line.get("detector", "status", "state", deadline_s=DEADLINE_S)
+
+
 def test_a_connection_that_the_detector_closed_while_idle_is_opened_again(fake: FakeDetector, line: SimplonLine) -> None:
     assert line.get("detector", "status", "state") == "idle"
     fake.unplug()
