@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from bluesky.utils import FailedStatus, Msg
 
 from lab.core.capabilities import Status
-from lab.core.errors import CommandError, EmptyPlace, LabError
+from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError
 from lab.core.journal import Journal
 from plans.cell import WorkCell
 from plans.recipes import Carried, Order, Recipe
@@ -84,6 +84,8 @@ def closed_loop(cell: WorkCell, recipe: Recipe, conductor: Conductor) -> Plan:
     ------
     CommandError
         When the gripper holds a sample before the first one is made: nobody knows whose it is.
+    LedgerError
+        When the records cannot be written: nothing is done that could not be told afterwards.
     """
     yield Msg("rewindable", None, False)
     strays: list[Stray] = []
@@ -124,6 +126,8 @@ def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Ord
     except (FailedStatus, LabError) as error:
         yield Msg("wait", None, group=THINKING)
         conductor.failed(order, cause_of(error))
+        if isinstance(error, LedgerError):
+            raise
         problems = yield from recover(cell, PATIENCE_S)
         _tell(conductor, "not ready after a failure", problems)
         if isinstance(cause_of(error), EmptyPlace):

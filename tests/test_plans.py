@@ -14,7 +14,7 @@ from ophyd.status import Status
 
 from lab.core.capabilities import ArmMove, Dose, Health, Park, Pick, Place
 from lab.core.clock import ScaledClock
-from lab.core.errors import CommandError, EmptyPlace, LabError, LinkDown
+from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, LinkDown
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
 from plans.closed_loop import closed_loop
@@ -431,6 +431,21 @@ def test_everything_is_made_safe_in_order_and_one_dead_instrument_keeps_no_other
     bench.run(conductor)
     assert [line for line in bench.log if line.endswith("safe") or line == "arm park"] == ["synthesiser safe", "arm safe", "detector safe", "arm park"]
     assert conductor.troubles == ["synthesiser: not safe: pump: no answer"]
+
+
+@pytest.mark.parametrize("document", ["start", "event", "stop"])
+def test_a_document_that_cannot_be_written_ends_the_campaign_safely(bench: Bench, document: str) -> None:
+    def write(name: str, doc: dict[str, Any]) -> None:
+        if name == document:
+            raise LedgerError("documents: run.jsonl: cannot be written: No space left on device")
+
+    bench.RE.subscribe(write)
+    conductor = Conductor(bench.log, n=2)
+    with pytest.raises(LedgerError, match="No space left on device"):
+        bench.run(conductor)
+    assert conductor.trial == 0
+    assert [str(e) for e in conductor.failures] == ["documents: run.jsonl: cannot be written: No space left on device"]
+    assert "synthesiser safe" in bench.log and "arm park" in bench.log
 
 
 def test_an_abort_from_outside_makes_safe_too(bench: Bench) -> None:
