@@ -11,11 +11,13 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from lab.services import bridge_environment, client_environment, free_ports
@@ -113,6 +115,17 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("bench"))
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """At the very end: no process, and no thread that would keep the interpreter from ending."""
+    yield
+    # A zombie has ended: libca forks for a CA repeater, and never asks what became of it.
+    processes = [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    assert not processes, f"left behind: {processes}"
+    threads = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    assert not threads, f"left behind: {threads}"
 
 
 def until(condition: Any, deadline_s: float = 30.0) -> None:
