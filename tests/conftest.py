@@ -124,7 +124,9 @@ def _nothing_is_left_behind() -> Iterator[None]:
     # A zombie has ended: libca forks for a CA repeater, and never asks what became of it.
     processes = [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
     assert not processes, f"left behind: {processes}"
-    threads = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    # dask keeps a pool without a name, which ends with the interpreter.
+    threads = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
+               and not thread.name.startswith("ThreadPoolExecutor")]
     assert not threads, f"left behind: {threads}"
 
 
