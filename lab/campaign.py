@@ -14,7 +14,7 @@ from ophyd.status import Status
 from lab.core.best import best_trial
 from lab.core.clock import Clock
 from lab.core.config import CampaignConfig
-from lab.core.errors import LabError, LedgerError
+from lab.core.errors import LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.optimise import Optimizer
@@ -149,7 +149,8 @@ class Campaign:
     def failed(self, order: Order, error: LabError) -> None:
         trial = self.ledger.trial(self.id, order.trial)
         if trial.state is TrialState.RUNNING:
-            self.ledger.fail_trial(self.id, order.trial, str(error))
+            state = TrialState.ABANDONED if isinstance(error, NotBegun) else TrialState.FAILED
+            self.ledger.fail_trial(self.id, order.trial, str(error), state)
             self._collector.take(order.sample)
             self._reporter.ended(self, self.ledger.trial(self.id, order.trial))
         else:
@@ -215,10 +216,9 @@ class Campaign:
 
     def _budget_spent(self, trials: Sequence[Trial]) -> End | None:
         budget = self.config.budget
-        failures = sum(t.state is TrialState.FAILED for t in trials)
-        if failures >= budget.failures:
-            last = next(t.cause for t in reversed(trials) if t.state is TrialState.FAILED)
-            return End("failed", f"failure budget spent: {failures} samples failed, the last one with: {last}")
+        causes = [t.cause for t in trials if t.state in (TrialState.FAILED, TrialState.ABANDONED)]
+        if len(causes) >= budget.failures:
+            return End("failed", f"failure budget spent: {len(causes)} samples failed, the last one with: {causes[-1]}")
         spent = ""
         if len(trials) >= budget.trials:
             spent = f"{budget.trials} trials"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from bluesky.utils import FailedStatus, Msg
 
 from lab.core.capabilities import Status
-from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError
+from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
 from plans.cell import WorkCell
 from plans.recipes import Carried, Order, Recipe
@@ -120,6 +120,7 @@ def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Ord
         yield from start("evaluate", lambda: conductor.measured(order), THINKING)
 
     try:
+        yield from _await_instruments(cell)
         yield from _clear(cell, conductor, strays)
         yield from recipe.plan(cell, order, journal, lambda carried: conductor.carried(order, carried), evaluate)
         yield Msg("wait", None, group=THINKING)
@@ -128,6 +129,8 @@ def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Ord
         conductor.failed(order, cause_of(error))
         if isinstance(error, LedgerError):
             raise
+        if isinstance(error, NotBegun):
+            return
         problems = yield from recover(cell, PATIENCE_S)
         _tell(conductor, "not ready after a failure", problems)
         if isinstance(cause_of(error), EmptyPlace):
@@ -138,18 +141,33 @@ def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Ord
             conductor.trouble(f"sample {sample}: not put away: {cause}")
 
 
+def _await_instruments(cell: WorkCell) -> Plan:
+    """Wait for instruments that have gone while nobody asked them: an unplugged one must not cost a sample.
+
+    Raises
+    ------
+    NotBegun
+        When one is not ready within `PATIENCE_S`.
+    """
+    if all(health.is_connected and not health.cause for health in (one.health() for one in cell.instruments)):
+        return
+    problems = yield from recover(cell, PATIENCE_S)
+    if problems:
+        raise NotBegun("not begun: " + "; ".join(f"{name} is not ready: {said}" for name, said in problems.items()))
+
+
 def _clear(cell: WorkCell, conductor: Conductor, strays: list[Stray]) -> Plan:
     """Try again to put away what is in the way.
 
     Raises
     ------
-    CommandError
+    NotBegun
         When it still is: the next sample must not be begun, since the arm would carry it into the one that is there.
     """
     causes = yield from put_away(cell, strays, conductor.whereabouts)
     if strays:
         sample = strays[0].order.sample
-        raise CommandError(f"not begun: sample {sample} may be in the way: {causes[sample]}")
+        raise NotBegun(f"not begun: sample {sample} may be in the way: {causes[sample]}")
 
 
 def _await(action: Any) -> Plan:

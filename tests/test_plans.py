@@ -14,7 +14,7 @@ from ophyd.status import Status
 
 from lab.core.capabilities import ArmMove, Dose, Health, Park, Pick, Place
 from lab.core.clock import ScaledClock
-from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, LinkDown
+from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, LinkDown, NotBegun
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
 from plans.closed_loop import closed_loop
@@ -501,3 +501,24 @@ def test_recovery_is_tried_again_until_patience_ends(bench: Bench, monkeypatch: 
 
 def test_place_and_pick_are_values() -> None:
     assert Place("stage") == Place("stage") != Pick("stage")
+
+
+def test_an_instrument_that_went_while_idle_is_waited_for_and_costs_no_sample(bench: Bench) -> None:
+    conductor = Conductor(bench.log)
+    answers = iter([Health(False, "arm", "not connected", "unplugged", float("nan"))])
+    ready = Health(True, "arm", "ready", "", 0.1)
+    bench.arm.health = lambda: next(answers, ready)  # type: ignore[method-assign]
+    bench.run(conductor)
+    assert not conductor.failures
+    assert bench.log.count("arm recover") == 3  # at the start, when it had gone, and before it parks
+
+
+def test_a_sample_is_not_begun_while_an_instrument_is_not_ready(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plans.closed_loop.PATIENCE_S", 0.0)
+    conductor = Conductor(bench.log)
+    bench.arm.health = lambda: Health(False, "arm", "not connected", "unplugged", float("nan"))  # type: ignore[method-assign]
+    bench.arm.fails["recover"] = [LinkDown("arm: no answer")] * 3
+    bench.run(conductor)
+    assert [type(error) for error in conductor.failures] == [NotBegun]
+    assert str(conductor.failures[0]) == "not begun: arm is not ready: arm: no answer"
+    assert not any("pick" in line for line in bench.log)

@@ -11,7 +11,8 @@
     |   |   `-- LinkGarbled        a reply that is not what the protocol allows
     |   |-- CommandError       the instrument refused or failed, in its own words
     |   |   `-- EmptyPlace         the gripper closed on nothing: that place is free, the sample somewhere else
-    |   `-- LimitError         a value outside the limits; nothing was sent
+    |   |-- LimitError         a value outside the limits; nothing was sent
+    |   `-- NotBegun           nothing was done: the sample says nothing of its point, only of the laboratory
     |-- SampleError        this sample cannot give what was asked (no film, no peaks)
     |-- OptimizerError     no suggestion can be made; the message says why
     |-- LedgerError        the record of the campaign cannot be read or written: stop
@@ -87,6 +88,10 @@ class CommandError(InstrumentError):
 
 class EmptyPlace(CommandError):
     """No sample stands where one was to be taken."""
+
+
+class NotBegun(InstrumentError):
+    """A sample was not begun, since an instrument is not ready or another sample may be in the way."""
 
 
 class LimitError(InstrumentError):
