@@ -47,6 +47,7 @@ class _Failing:
 
     name: str
     parent: Any
+    has_been_connected = False
 
     def _checked(self, info: dict[str, Any]) -> Any:
         if info.get("severity") == _INVALID:
@@ -102,6 +103,7 @@ class Reading(_Failing, EpicsSignalRO):
 
     def _pv_connected(self, pvname: str, conn: bool, pv: Any) -> None:
         _forget_value(pv, conn)
+        self.has_been_connected |= conn
         super()._pv_connected(pvname, conn, pv)
 
     def _read_changed(self, value: Any = None, **kwargs: Any) -> None:
@@ -302,6 +304,7 @@ class Command(_Failing, EpicsSignal):
 
     def _pv_connected(self, pvname: str, conn: bool, pv: Any) -> None:
         _forget_value(pv, conn)
+        self.has_been_connected |= conn
         super()._pv_connected(pvname, conn, pv)
         if not conn:
             with self._turns:
@@ -337,9 +340,12 @@ def _forget_value(pv: Any, is_connected: bool) -> None:
 
 
 def _connect(signal: Any, timeout_s: float) -> None:
+    """Wait for a channel that has not appeared yet. One that is gone is not waited for: its coming back takes libca some seconds."""
     if signal.connected:
         return
     try:
+        if signal.has_been_connected:
+            raise TimeoutError(f"{signal.pvname} is gone")
         signal.wait_for_connection(timeout=timeout_s)
     except TimeoutError as error:
         raise LinkDown(f"{signal.name}: no bridge serves {signal.pvname}; start it, or see its log") from error
