@@ -1,10 +1,10 @@
-# make demo | test | lint | bench | clean.  Needs Python 3.11 or newer, make and git; everything else goes into .venv.
+# make demo | test | fuzz | lint | bench | clean.  Needs Python 3.11 or newer, make and git; everything else goes into .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --quiet --constraint constraints.txt
 
-.PHONY: install demo test lint bench check-python clean
+.PHONY: install demo test fuzz lint bench check-python clean
 
 # torch goes first and alone: with it in place, nothing else pulls a build for another accelerator.
 $(VENV)/.installed: pyproject.toml constraints.txt | check-python
@@ -33,6 +33,10 @@ demo: $(VENV)/.installed ## 20 perovskite films in the simulated laboratory
 
 test: $(VENV)/.installed-test .venv-tickit/.installed
 	@$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.installed-test
+	@seed=$${SEED:-$$(date +%s)}; echo "seed $$seed (make fuzz SEED=$$seed repeats it)"; \
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --hypothesis-seed=$$seed --timeout 1800
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from lab.services import bridge_environment, client_environment, free_ports
 
@@ -26,6 +27,11 @@ _PORTS = free_ports(24)
 os.environ.update(client_environment(_PORTS))
 # A private port for the CA repeater: nobody else's is used, and none is left behind.
 os.environ["EPICS_CA_REPEATER_PORT"] = str(free_ports(1)[0])
+
+# `make test` looks at a few dozen examples of each property, `make fuzz` at thousands. No deadline: that would time the machine.
+settings.register_profile("test", max_examples=40, deadline=None)
+settings.register_profile("fuzz", max_examples=5000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
 class Process:
