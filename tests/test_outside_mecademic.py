@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-
-mdr = pytest.importorskip("mecademicpy.robot")
+from mecademicpy import robot as mdr
 
 SPEED = 50.0
 DEADLINE_S = 20.0
