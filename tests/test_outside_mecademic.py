@@ -20,7 +20,7 @@ from mecademicpy import robot as mdr
 
 SPEED = 50.0
 DEADLINE_S = 20.0
-_ALONE = f"from sim.laboratory import alone; alone('arm', speed={SPEED})"
+LAB_SIM = [sys.executable, "-m", "lab.cli", "sim", "arm", "--speed", str(SPEED)]
 
 logging.getLogger("mecademicpy").setLevel(logging.CRITICAL)
 
@@ -39,7 +39,7 @@ def _lines(stream: object, found: queue.Queue[str]) -> None:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """An arm alone; it prints ``host:port`` first, and its whole endpoint on standard error."""
-    process = subprocess.Popen([sys.executable, "-c", _ALONE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(LAB_SIM, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     found: queue.Queue[str] = queue.Queue()
     reader = threading.Thread(target=_lines, args=(process.stderr, found), daemon=True)
     reader.start()
