@@ -323,18 +323,25 @@ class ArmController(Controller):
         if self.value("STATE") == "off" and motion is None:
             return  # without power nothing moves, and the robot would take the commands for an error ([1005])
         self._clear()
-        status = self._read_back()
-        if not status.is_block_ended and not self._comes_to_rest():
+        if not self._comes_to_rest(who):
             raise CommandError(f"{self.name}: {who}: the robot still moves")
 
-    def _comes_to_rest(self) -> bool:
-        """The robot brakes first (manual, PauseMotion)."""
+    def _comes_to_rest(self, who: str) -> bool:
+        """The robot brakes first (manual, PauseMotion).
+
+        A motion that was commanded just before the stop may be begun just after it, in a thread of its own: it is stopped too.
+        """
         deadline = time.monotonic() + self._wall_s(2.0)
-        while time.monotonic() < deadline:
-            if self._read_back().is_block_ended:
+        while True:
+            is_beginning, motion = self._moving.locked(), self._motion
+            if motion is not None and not motion.cause:
+                motion.fail(f"stopped by {who}")
+                self._clear()
+            if self._read_back().is_block_ended and not (is_beginning and motion is None):
                 return True
+            if time.monotonic() > deadline:
+                return False
             time.sleep(0.01)
-        return False
 
     def _make_safe(self) -> None:
         self._halt("SAFE")
