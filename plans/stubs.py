@@ -15,6 +15,7 @@ from lab.core.errors import EmptyPlace, InstrumentError, LabError
 from lab.core.journal import Journal
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
+from plans.statuses import Elapsed
 
 Plan = Generator[Msg, Any, Any]
 
@@ -79,8 +80,12 @@ def move(device: Any, target: Any) -> Plan:
 
 
 def hold(clock: Clock, lab_s: float) -> Plan:
-    """Wait so many laboratory seconds."""
-    yield Msg("sleep", None, clock.wall_s(max(0.0, lab_s)))
+    """Wait so many laboratory seconds, as a status among others: in virtual time there is nothing to sleep for."""
+    elapsed = Elapsed(clock, max(0.0, lab_s))
+    try:
+        yield from act(f"hold {lab_s:g} s", lambda: elapsed)
+    finally:
+        elapsed.cancel()
 
 
 def cause_of(error: BaseException) -> LabError:
