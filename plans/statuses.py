@@ -1,4 +1,4 @@
-"""A status that a plan itself makes: time that passes."""
+"""Statuses that plans and campaigns make themselves: something that happens, and time that passes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from lab.core.capabilities import Status
 from lab.core.clock import Clock
 
 
-class Elapsed:
-    """Done, with success, once `lab_s` laboratory seconds have passed.
+class Happening:
+    """Done, with success, once `happen` has been called (again: nothing more); from any thread."""
 
-    Parameters
-    ----------
-    clock : Clock
-    lab_s : float
-        Laboratory seconds, >= 0.
-    """
-
-    def __init__(self, clock: Clock, lab_s: float) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._callbacks: list[Callable[[Status], None]] = []
-        self.cancel = clock.after(lab_s, self._finish)
-        """Nobody waits any more: it will never be done, and keeps no timer."""
 
     @property
     def done(self) -> bool:
@@ -50,12 +41,29 @@ class Elapsed:
             When it is not done within `timeout` wall seconds.
         """
         if not self._done.wait(timeout):
-            raise TimeoutError("time has not yet passed")
+            raise TimeoutError("it has not happened yet")
         return None
 
-    def _finish(self) -> None:
+    def happen(self) -> None:
+        """It has happened."""
         with self._lock:
             self._done.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(self)
+
+
+class Elapsed(Happening):
+    """Done once `lab_s` laboratory seconds have passed.
+
+    Parameters
+    ----------
+    clock : Clock
+    lab_s : float
+        Laboratory seconds, >= 0.
+    """
+
+    def __init__(self, clock: Clock, lab_s: float) -> None:
+        super().__init__()
+        self.cancel = clock.after(lab_s, self.happen)
+        """Nobody waits any more: it will never be done, and keeps no timer."""

@@ -191,7 +191,7 @@ def test_threads_that_say_when_they_work_wake_at_their_own_times(clock: EventClo
 def test_elapsed_time_is_a_status_like_others(clock: EventClock) -> None:
     elapsed, told = Elapsed(clock, 10), []
     elapsed.add_callback(told.append)
-    with pytest.raises(TimeoutError, match="not yet passed"):
+    with pytest.raises(TimeoutError, match="has not happened yet"):
         elapsed.exception(0)
     with clock.resting():
         assert elapsed.done and elapsed.success and elapsed.exception(0) is None
