@@ -12,8 +12,12 @@
     |   |-- CommandError       the instrument refused or failed, in its own words
     |   |   `-- EmptyPlace         the gripper closed on nothing: that place is free, the sample somewhere else
     |   |-- LimitError         a value outside the limits; nothing was sent
+    |   |-- InterlockError     an interlock is violated, nothing was sent: wait until its condition holds again, then go on
     |   `-- NotBegun           nothing was done: the sample says nothing of its point, only of the laboratory
     |-- SampleError        this sample cannot give what was asked (no film, no peaks)
+    |   `-- GapError           a step came later than the recipe allows: the sample is spoilt, its point is not to blame
+    |-- ConsumableError    a liquid or the substrates do not suffice: refill, then go on
+    |-- ScheduleError      the recipe's time limits cannot be kept in this laboratory: change one or the other
     |-- OptimizerError     no suggestion can be made; the message says why
     |-- LedgerError        the record of the campaign cannot be read or written: stop
     `-- ServiceError       a process of the laboratory did not start or died: see its log
@@ -98,8 +102,24 @@ class LimitError(InstrumentError):
     """A value outside the limits. Nothing was sent to the instrument."""
 
 
+class InterlockError(InstrumentError):
+    """An interlock of lab.yaml forbids it now. Nothing was sent to the instrument; the message has the interlock's reason."""
+
+
 class SampleError(LabError):
     """The sample gives no result: no film, no peaks, no counts."""
+
+
+class GapError(SampleError):
+    """More time than the recipe allows went by between two steps."""
+
+
+class ConsumableError(LabError):
+    """Less is left of a liquid, of the substrates or of the rack's slots than is needed. Nothing was done."""
+
+
+class ScheduleError(LabError):
+    """A route whose time limits can never be kept, or that no station can serve."""
 
 
 class OptimizerError(LabError):
