@@ -34,6 +34,8 @@ class Journal(Protocol):
         ------
         LedgerError
             When the key has been used before: a dose is never repeated.
+        ConsumableError
+            When less is left of a liquid than is needed.
         """
         ...
 
@@ -45,8 +47,18 @@ class Journal(Protocol):
         """Failed part-way; `dispensed_ml` is what the pumps counted, as far as they could be asked."""
         ...
 
-    def step_began(self, station: str, what: str) -> int:
-        """A station became busy with this sample; returns the number of the step."""
+    def step_began(self, station: str, what: str, name: str = "") -> int:
+        """A station became busy with this sample; returns the number of the step.
+
+        Parameters
+        ----------
+        station : str
+            Name of the station, or ``arm``.
+        what : str
+            In words, for people.
+        name : str
+            Which step of the recipe (``cast``, ``anneal``, ``transfer``...): durations are learned by it.
+        """
         ...
 
     def step_ended(self, step: int, cause: str = "") -> None:

@@ -11,6 +11,9 @@ GRIPPER = "gripper"
 UNKNOWN = "unknown"
 """The place of a sample when a transfer failed half-way: a person must look."""
 
+REMOVED = "removed"
+"""The place of a sample that people took out of the laboratory."""
+
 MoveState = Literal["announced", "done", "failed"]
 
 

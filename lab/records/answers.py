@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, func, select
+from sqlalchemy import Connection, Row, Table, func, insert, select
 
 from lab.core.errors import LedgerError
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.records import schema
 from lab.records.process import Process
 from lab.records.rows import UNCONFIRMED, CampaignRow
+from lab.records.store import Store
 
 R = TypeVar("R")
 
@@ -40,9 +41,14 @@ def process_of(row: Row[Any]) -> Process:
     return Process(row.host, row.pid, row.process_started)
 
 
+def is_live(row: Row[Any]) -> bool:
+    """Whether a campaign runs, in a process that lives."""
+    return row.status == "running" and not process_of(row).is_gone()
+
+
 def true_status(row: Row[Any]) -> tuple[str, str]:
     """Status and cause of a campaign; one whose process is gone without a word is interrupted."""
-    if row.status == "running" and process_of(row).is_gone():
+    if row.status == "running" and not is_live(row):
         return "interrupted", f"process {row.pid} on {row.host} is gone"
     return row.status, row.cause
 
@@ -63,15 +69,41 @@ def campaign_rows(connection: Connection, rows: Sequence[Row[Any]]) -> list[Camp
             n_trials["abandoned"] += n_trials["running"] + n_trials["suggested"]
             n_trials["running"] = n_trials["suggested"] = 0
         found.append(CampaignRow(row.id, row.name, status, cause, row.config, row.lab, row.host, row.pid, row.started_wall,
-                                 row.started_lab_s, row.ended_wall, row.ended_lab_s, MappingProxyType(n_trials)))
+                                 row.started_lab_s, row.ended_wall, row.ended_lab_s, MappingProxyType(n_trials),
+                                 row.lab_name, row.recipe, row.session))
     return found
 
 
-def rows_of(connection: Connection, kind: type[R], table: Table, where: Any, order: Sequence[Any], open_state: str = "") -> list[R]:
-    """Rows of one table as dataclasses of `kind`; of a campaign that runs no more, `open_state` reads as unconfirmed."""
+def add_event(connection: Connection, store: Store, campaign: str, trial: int | None, kind: str, text: str,
+              stamp: Mapping[str, str | float] | None = None) -> None:
+    """One more line of the campaign's events, in the caller's transaction; `stamp` where the process's own clock does not count."""
+    when = store.stamp("recorded") if stamp is None else stamp
+    connection.execute(insert(schema.event).values(campaign=campaign, trial=trial, kind=kind, text=text, **when))
+
+
+_TIMES = {
+    schema.campaign: ("started", "ended"), schema.trial: ("suggested", "started", "ended"), schema.outcome: ("recorded",),
+    schema.sample: ("created", "placed"), schema.move: ("announced", "ended"), schema.dose: ("announced", "ended"),
+    schema.step: ("began", "ended"), schema.run: ("opened",), schema.event: ("recorded",), schema.question: ("asked", "ended"),
+    schema.session: ("began", "ended")}
+
+
+def last_lab_s(connection: Connection, campaign: str) -> float:
+    """The largest laboratory time on record of a campaign."""
+    found: list[float] = []
+    for table, prefixes in _TIMES.items():
+        owner = table.c.id if table is schema.campaign else table.c.campaign
+        row = connection.execute(select(*(func.max(table.c[f"{prefix}_lab_s"]) for prefix in prefixes)).where(owner == campaign)).one()
+        found += [value for value in row if value is not None]
+    return max(found)
+
+
+def rows_of(connection: Connection, kind: type[R], table: Table, where: Any, order: Sequence[Any], open_state: str = "",
+            otherwise: str = UNCONFIRMED) -> list[R]:
+    """Rows of one table as dataclasses of `kind`; `open_state` reads `otherwise` when the session that wrote it has ended."""
     owner = schema.campaign
     query = (select(table, owner.c.status.label("owner_status"), owner.c.host.label("owner_host"), owner.c.pid.label("owner_pid"),
-                    owner.c.process_started.label("owner_started"))
+                    owner.c.process_started.label("owner_started"), owner.c.session.label("owner_session"))
              .join(owner, owner.c.id == table.c.campaign).where(where).order_by(*order))
     names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
     is_over: dict[tuple[Any, ...], bool] = {}
@@ -82,7 +114,7 @@ def rows_of(connection: Connection, kind: type[R], table: Table, where: Any, ord
             key = (row.owner_status, row.owner_host, row.owner_pid, row.owner_started)
             if key not in is_over:
                 is_over[key] = row.owner_status != "running" or Process(*key[1:]).is_gone()
-            values["state"] = UNCONFIRMED if is_over[key] else open_state
+            values["state"] = otherwise if is_over[key] or row.session != row.owner_session else open_state
         found.append(kind(**values))
     return found
 
@@ -93,7 +125,8 @@ def trials_of(connection: Connection, campaign: str, index: int | None = None) -
     status, cause = true_status(campaign_by_id(connection, campaign))
     lost = "" if status == "running" else f"the campaign was interrupted: {cause}"
     query = (select(table, sample.c.id.label("sample"))
-             .join(sample, (sample.c.campaign == table.c.campaign) & (sample.c.trial == table.c.trial), isouter=True)
+             .join(sample, (sample.c.campaign == table.c.campaign) & (sample.c.trial == table.c.trial) & (sample.c.state == "current"),
+                   isouter=True)
              .where(table.c.campaign == campaign).order_by(table.c.trial))
     numbers = select(outcome).where(outcome.c.campaign == campaign)
     if index is not None:

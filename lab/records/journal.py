@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lab.core.errors import LedgerError
@@ -17,6 +18,9 @@ from lab.core.sample import UNKNOWN
 from lab.core.space import Value
 from lab.core.trial import TrialState
 from lab.records import schema
+from lab.records.accounts import draw_dose, liquid_account, reserve
+from lab.records.answers import add_event, campaign_by_id
+from lab.records.places import companions, holder_of, sample_by_id
 from lab.records.store import Store
 
 
@@ -51,10 +55,12 @@ class SampleJournal:
         Index.
     sample : str
         Sample id.
+    session : int
+        Number of the session that writes. What it announces is refused once another session has resumed the campaign.
     """
 
-    def __init__(self, store: Store, campaign: str, trial: int, sample: str) -> None:
-        self._store, self.campaign, self.trial, self.sample = store, campaign, trial, sample
+    def __init__(self, store: Store, campaign: str, trial: int, sample: str, session: int = 1) -> None:
+        self._store, self.campaign, self.trial, self.sample, self._session = store, campaign, trial, sample, session
         self._trial = and_(schema.trial.c.campaign == campaign, schema.trial.c.trial == trial)
         self._of = {"campaign": campaign, "trial": trial}
 
@@ -69,12 +75,13 @@ class SampleJournal:
             When the sample does not stand at `origin`, is on its way already, or `target` is taken.
         """
         with self._store.write() as connection:
+            self._check_session(connection)
             self._check_departure(connection, origin)
-            taken = holder_of(connection, self.campaign, target)
+            taken = holder_of(connection, companions(connection, self.campaign), target)
             if taken is not None and taken != self.sample:
                 raise LedgerError(f"{self.sample}: cannot go to {target}: {taken} is there or on its way there")
             return _insert(connection, schema.move, **self._of, sample=self.sample, origin=origin, target=target, state="announced",
-                           place="", cause="", **self._store.stamp("announced"))
+                           place="", cause="", session=self._session, **self._store.stamp("announced"))
 
     def _check_departure(self, connection: Connection, origin: str) -> None:
         under_way = connection.execute(select(schema.move.c.id, schema.move.c.target).where(
@@ -107,47 +114,56 @@ class SampleJournal:
     # ------------------------------------------------------------------------------------------------ doses
 
     def dose_announced(self, key: str, volumes_ml: Mapping[str, float]) -> None:
-        """These liquids are about to be dispensed under the idempotency key.
+        """These liquids are about to be dispensed under the idempotency key, and reserved where they have accounts.
 
         Raises
         ------
         LedgerError
             When the key has been used before (a dose is never repeated), or the trial is not running.
+        ConsumableError
+            When less is left of a liquid than is needed; nothing is announced.
         """
         volumes = plain(volumes_ml, f"{self.sample}: dose {key}")
         with self._store.write() as connection:
-            self._check_running(connection, f"dose {key}")
+            owner = self._check_running(connection, f"dose {key}")
             used = connection.execute(select(schema.dose).where(schema.dose.c.key == key)).first()
             if used is not None:
                 raise LedgerError(f"{self.sample}: dose {key}: the key was used on {used.announced_wall} for {used.sample} "
                                   f"({used.state}); a dose is never repeated")
+            reserve(connection, self._store, owner, self.trial, {liquid_account(n): float(v) for n, v in volumes.items()}, self.sample)
             try:
                 connection.execute(insert(schema.dose).values(
                     **self._of, key=key, sample=self.sample, volumes_ml=volumes, dispensed_ml=None, state="announced", cause="",
-                    **self._store.stamp("announced")))
+                    session=self._session, **self._store.stamp("announced")))
             except IntegrityError as error:  # another writer between the question and the entry (PostgreSQL)
                 raise LedgerError(f"{self.sample}: dose {key}: the key was used a moment ago; a dose is never repeated") from error
 
     def dose_done(self, key: str, dispensed_ml: Mapping[str, float]) -> None:
-        """All delivered, as counted by the pumps."""
+        """All delivered, as counted by the pumps; drawn from the accounts."""
         counted = plain(dispensed_ml, f"{self.sample}: dose {key}")
         with self._store.write() as connection:
             self._end(connection, schema.dose, key, "announced", {"state": "done", "dispensed_ml": counted})
+            draw_dose(connection, self._store, key)
 
     def dose_failed(self, key: str, dispensed_ml: Mapping[str, float], cause: str) -> None:
-        """Failed part-way; `dispensed_ml` is what the pumps counted, as far as they could be asked (NaN: it could not)."""
+        """Failed part-way; `dispensed_ml` is what the pumps counted, as far as they could be asked (NaN: it could not).
+
+        What nobody counted is drawn from the accounts in full: a liquid that may be gone is promised to nobody.
+        """
         counted = plain({liquid: ml for liquid, ml in dispensed_ml.items() if math.isfinite(ml)}, f"{self.sample}: dose {key}")
         with self._store.write() as connection:
             self._end(connection, schema.dose, key, "announced", {"state": "failed", "dispensed_ml": counted, "cause": cause})
+            draw_dose(connection, self._store, key)
             add_event(connection, self._store, self.campaign, self.trial, "failure", f"{self.sample}: dose {key}: {cause}")
 
     # ------------------------------------------------------------------------------------- steps, values, runs
 
-    def step_began(self, station: str, what: str) -> int:
-        """A station became busy with this sample; returns the number of the step."""
+    def step_began(self, station: str, what: str, name: str = "") -> int:
+        """A station became busy with this sample; returns the number of the step. `name`: which step of the recipe."""
         with self._store.write() as connection:
-            return _insert(connection, schema.step, **self._of, station=station, what=what, state="busy", cause="",
-                           **self._store.stamp("began"))
+            self._check_session(connection)
+            return _insert(connection, schema.step, **self._of, sample=self.sample, station=station, what=what, name=name, state="busy",
+                           cause="", session=self._session, **self._store.stamp("began"))
 
     def step_ended(self, step: int, cause: str = "") -> None:
         """The station is free again; `cause` is empty when the step succeeded."""
@@ -166,14 +182,27 @@ class SampleJournal:
         """Documents of this sample are in the run `uid`."""
         with self._store.write() as connection:
             self._check_running(connection, f"run {uid}")
-            connection.execute(insert(schema.run).values(uid=uid, **self._of, **self._store.stamp("opened")))
+            connection.execute(insert(schema.run).values(uid=uid, **self._of, sample=self.sample, **self._store.stamp("opened")))
 
     # --------------------------------------------------------------------------------------------- common parts
 
-    def _check_running(self, connection: Connection, what: str) -> None:
+    def _check_session(self, connection: Connection) -> Row[Any]:
+        """The campaign's row; refused when another session has resumed it: this one's lanes must not go on."""
+        owner = campaign_by_id(connection, self.campaign, is_locked=True)
+        if owner.session != self._session:
+            raise LedgerError(f"{self.sample}: session {self._session} is over: session {owner.session} of {self.campaign} goes on "
+                              f"in process {owner.pid} on {owner.host}")
+        return owner
+
+    def _check_running(self, connection: Connection, what: str) -> Row[Any]:
+        owner = self._check_session(connection)
         state = connection.execute(select(schema.trial.c.state).where(self._trial).with_for_update()).scalar_one()
         if state != TrialState.RUNNING.value:
             raise LedgerError(f"{self.sample}: {what}: trial {self.trial} is {state}; allowed: only while it is running")
+        row = sample_by_id(connection, self.sample)
+        if row.state != "current":
+            raise LedgerError(f"{self.sample}: {what}: the sample is {row.state}: {row.cause}")
+        return owner
 
     def _end(self, connection: Connection, table: Table, key: int | str, state_now: str, values: Mapping[str, object]) -> None:
         """Give an announced row its end; each has exactly one."""
@@ -185,24 +214,6 @@ class SampleJournal:
         state = connection.execute(select(table.c.state).where(mine)).scalar()
         why = "was never announced" if state is None else f"has ended already: {state}"
         raise LedgerError(f"{self.sample}: {table.name} {key}: {why}")
-
-
-def holder_of(connection: Connection, campaign: str, place: str) -> str | None:
-    """The sample of this campaign that stands at `place`, or is on its way there."""
-    if place == UNKNOWN:
-        return None
-    standing = connection.execute(select(schema.sample.c.id).where(
-        schema.sample.c.campaign == campaign, schema.sample.c.place == place)).scalar()
-    if standing is not None:
-        return str(standing)
-    coming = connection.execute(select(schema.move.c.sample).where(
-        schema.move.c.campaign == campaign, schema.move.c.state == "announced", schema.move.c.target == place)).scalar()
-    return None if coming is None else str(coming)
-
-
-def add_event(connection: Connection, store: Store, campaign: str, trial: int | None, kind: str, text: str) -> None:
-    """One more line of the campaign's events, in the caller's transaction."""
-    connection.execute(insert(schema.event).values(campaign=campaign, trial=trial, kind=kind, text=text, **store.stamp("recorded")))
 
 
 def next_index(connection: Connection, campaign: str) -> int:

@@ -1,14 +1,20 @@
 """The tables of the ledger. Every row says when, on the wall (UTC, ISO 8601) and on the laboratory's clock (seconds).
 
-Laboratory seconds count from the origin of the session's clock: differences within a session mean something, the
-numbers themselves do not. What is announced and not confirmed keeps the state ``announced`` and no end.
+Laboratory seconds count from the origin of the session's clock, and a resumed campaign goes on where it ended: differences
+within a campaign mean something, the numbers themselves do not. What is announced and not confirmed keeps the state
+``announced`` and no end; the number of the session that announced it tells whether anybody is left to confirm it.
+
+What is younger than version 1 has a default in the database, so that a ledger of version 1 can be brought up to date by adding
+columns (`lab.records.migration`).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import JSON, Column, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PRODUCT = "labwright-ledger"
 
 metadata = MetaData()
@@ -21,6 +27,11 @@ def _when(prefix: str, is_optional: bool = False) -> tuple[Column[str], Column[f
 
 def _of_trial() -> tuple[Column[str], Column[int]]:
     return Column("campaign", String(120), nullable=False), Column("trial", Integer, nullable=False)
+
+
+def _since_2(name: str, kind: Any) -> Column[Any]:
+    """A column that version 1 did not have: a text, empty, or a number, 1 by default."""
+    return Column(name, kind, nullable=False, server_default="1" if kind is Integer else "")
 
 
 def _trial_key() -> ForeignKeyConstraint:
@@ -49,7 +60,24 @@ campaign = Table(
     Column("process_started", String(80), nullable=False),
     *_when("started"),
     *_when("ended", is_optional=True),
+    _since_2("lab_name", String(80)),
+    _since_2("recipe", String(80)),
+    _since_2("session", Integer),
+    Index("campaign_of_lab", "lab_name", "status"),
 )
+"""`session` is the number of the session that runs it, or ran it last; `lab_name` is empty when the file names none."""
+
+session = Table(
+    "session", metadata,
+    Column("campaign", String(120), ForeignKey("campaign.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    *_when("began"),
+    *_when("ended", is_optional=True),
+)
+"""A campaign is run by one session, and by one more each time it is resumed."""
 
 trial = Table(
     "trial", metadata,
@@ -86,9 +114,16 @@ sample = Table(
     Column("place", String(80), nullable=False),
     *_when("created"),
     *_when("placed"),
+    _since_2("slot", String(80)),
+    _since_2("number", Integer),
+    Column("state", String(16), nullable=False, server_default="current"),
+    _since_2("cause", Text),
+    Column("executed", JSON),
+    _since_2("holds_slot", Integer),
     _trial_key(),
-    Index("sample_of_trial", "campaign", "trial", unique=True),
+    Index("samples_of_trial", "campaign", "trial", "number", unique=True),
 )
+"""Samples of a trial, numbered; the last is the one it stands on. `holds_slot`: nobody has refilled the slot it came from."""
 
 move = Table(
     "move", metadata,
@@ -102,6 +137,7 @@ move = Table(
     Column("cause", Text, nullable=False, default=""),
     *_when("announced"),
     *_when("ended", is_optional=True),
+    _since_2("session", Integer),
     _trial_key(),
     Index("move_of_campaign", "campaign", "state"),
 )
@@ -117,8 +153,10 @@ dose = Table(
     Column("cause", Text, nullable=False, default=""),
     *_when("announced"),
     *_when("ended", is_optional=True),
+    _since_2("session", Integer),
     _trial_key(),
     Index("dose_of_trial", "campaign", "trial"),
+    Index("dose_in_state", "state", "campaign"),
 )
 
 step = Table(
@@ -131,8 +169,12 @@ step = Table(
     Column("cause", Text, nullable=False, default=""),
     *_when("began"),
     *_when("ended", is_optional=True),
+    _since_2("sample", String(140)),
+    _since_2("name", String(40)),
+    _since_2("session", Integer),
     _trial_key(),
     Index("step_of_campaign", "campaign"),
+    Index("step_of_name", "name", "campaign"),
 )
 
 run = Table(
@@ -140,6 +182,7 @@ run = Table(
     Column("uid", String(80), primary_key=True),
     *_of_trial(),
     *_when("opened"),
+    _since_2("sample", String(140)),
     _trial_key(),
     Index("run_of_trial", "campaign", "trial"),
 )
@@ -154,3 +197,77 @@ event = Table(
     *_when("recorded"),
 )
 """Failures, notes and operators' decisions, in the order in which they happened."""
+
+question = Table(
+    "question", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", String(120), ForeignKey("campaign.id"), nullable=False),
+    Column("trial", Integer),
+    Column("sample", String(140), nullable=False),
+    Column("step", String(80), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("choices", JSON, nullable=False),
+    Column("default", String(40), nullable=False),
+    Column("session", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("choice", String(40), nullable=False),
+    Column("answered_by", String(120), nullable=False),
+    *_when("asked"),
+    *_when("ended", is_optional=True),
+    Index("question_of_campaign", "campaign", "state"),
+)
+"""What a session asks people; `choices` is a list of [choice, explanation], in the order in which they are offered."""
+
+request = Table(
+    "request", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", String(120), ForeignKey("campaign.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("by", String(120), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("session", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    *_when("requested"),
+    *_when("taken", is_optional=True),
+    Index("request_of_campaign", "campaign", "state"),
+)
+"""What people ask of a session from other processes."""
+
+account = Table(
+    "account", metadata,
+    Column("lab", String(80), primary_key=True),
+    Column("account", String(120), primary_key=True),
+    Column("unit", String(20), nullable=False),
+    Column("capacity", Float),
+    Column("low_water", Float),
+)
+"""Consumables of a laboratory."""
+
+entry = Table(
+    "entry", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("lab", String(80), nullable=False),
+    Column("account", String(120), nullable=False),
+    Column("amount", Float, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("by", String(120), nullable=False),
+    Column("campaign", String(120), nullable=False),
+    Column("trial", Integer),
+    Column("dose", String(200), nullable=False),
+    Column("recorded_wall", String(32), nullable=False),
+    ForeignKeyConstraint(["lab", "account"], ["account.lab", "account.account"]),
+    Index("entry_of_account", "lab", "account", "kind"),
+    Index("entry_of_dose", "dose"),
+)
+"""What went into an account (positive) and out of it (negative); the balance is their sum."""
+
+refill = Table(
+    "refill", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("lab", String(80), nullable=False, index=True),
+    Column("by", String(120), nullable=False),
+    Column("n_freed", Integer, nullable=False),
+    Column("recorded_wall", String(32), nullable=False),
+)
+"""Each time the rack of a laboratory was filled with empty substrates."""

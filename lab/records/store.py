@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 
 from lab.core.clock import Clock
 from lab.core.errors import LedgerError
+from lab.records.migration import READABLE, migrate
 from lab.records.schema import PRODUCT, SCHEMA_VERSION, about, metadata
 
 
@@ -131,8 +132,12 @@ class Store:
             row = connection.execute(select(about)).first()
         if row is None or row.product != PRODUCT:
             raise LedgerError(f"ledger {self.name}: is a database, but not a ledger of Labwright")
-        if row.schema_version != SCHEMA_VERSION:
-            raise LedgerError(f"ledger {self.name}: has schema version {row.schema_version}; this Labwright reads {SCHEMA_VERSION}")
+        if row.schema_version in READABLE:
+            with self._words(), self._engine.begin() as connection:
+                migrate(connection, self.name)
+        elif row.schema_version != SCHEMA_VERSION:
+            raise LedgerError(f"ledger {self.name}: has schema version {row.schema_version}; this Labwright reads {SCHEMA_VERSION}; "
+                              "use the Labwright that wrote it, or another LAB_HOME")
 
     def _make(self, connection: Connection) -> None:
         metadata.create_all(connection)

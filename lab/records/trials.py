@@ -1,0 +1,173 @@
+"""Trials: suggested, started, ended, made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from lab.core.errors import ConsumableError, LedgerError
+from lab.core.sample import UNKNOWN
+from lab.core.trial import Outcome, Suggestion, Trial, TrialState
+from lab.records import schema
+from lab.records.accounts import draw_substrate
+from lab.records.answers import add_event, campaign_by_id, outcome_rows, trials_of
+from lab.records.journal import SampleJournal, next_index, plain
+from lab.records.part import Part
+from lab.records.places import companions, free_places, holder_of, lab_campaigns, places_of, sample_by_id, slot_holder_of
+
+
+class Trials(Part):
+    """Life of trials."""
+
+    def add_suggestion(self, campaign: str, suggestion: Suggestion) -> int:
+        """Book a suggestion; returns the index of its trial."""
+        planned = plain(suggestion.values, f"{campaign}: suggestion")
+        with self._store.write() as connection:
+            self._check_open(connection, campaign, "add a suggestion")
+            index = next_index(connection, campaign)
+            connection.execute(insert(schema.trial).values(
+                campaign=campaign, trial=index, state=TrialState.SUGGESTED.value, planned=planned, executed={},
+                origin=suggestion.origin, suggest_s=float(suggestion.seconds), cause="", **self._store.stamp("suggested")))
+        return index
+
+    def start_trial(self, campaign: str, index: int, place: str | Sequence[str]) -> SampleJournal:
+        """Make a sample of a suggested trial; returns the journal that the plan writes.
+
+        A trial that was requeued gets a further sample: ``...-s003``, then ``...-s003.2``.
+
+        Parameters
+        ----------
+        place : str or sequence of str
+            Where the substrate stands; of several places (a rack), the first one that is free is taken (`Stock.free_slots`).
+
+        Raises
+        ------
+        LedgerError
+            When the trial is not suggested, or another sample is at `place` or goes back there.
+        ConsumableError
+            When no place of the rack is free, or no substrate left.
+        """
+        with self._store.write() as connection:
+            row = self._check_open(connection, campaign, "start a trial")
+            self._change(connection, campaign, index, (TrialState.SUGGESTED,), TrialState.RUNNING, **self._store.stamp("started"))
+            mine = schema.sample.c.campaign == campaign, schema.sample.c.trial == index
+            number = 1 + connection.execute(select(func.count()).select_from(schema.sample).where(*mine)).scalar_one()
+            sample = f"{campaign}-s{index + 1:03d}" + (f".{number}" if number > 1 else "")  # people count from one
+            slot = self._claim(connection, row, place, sample)
+            draw_substrate(connection, self._store, row, index, sample)
+            connection.execute(insert(schema.sample).values(
+                id=sample, campaign=campaign, trial=index, number=number, place=slot, slot=slot, state="current", cause="", holds_slot=1,
+                **self._store.stamp("created"), **self._store.stamp("placed")))
+        return SampleJournal(self._store, campaign, index, sample, row.session)
+
+    def requeue_trial(self, campaign: str, index: int, cause: str) -> None:
+        """A running trial is suggested again: the same point is going to be made with another sample.
+
+        Its sample stays on record as ``discarded``, or ``lost`` when nobody knows where it is; its slot counts as used. What was
+        executed is the discarded sample's, and no longer the trial's.
+        """
+        if not cause:
+            raise LedgerError(f"{campaign}: trial {index}: requeued without a cause")
+        mine = schema.trial.c.campaign == campaign, schema.trial.c.trial == index
+        with self._store.write() as connection:
+            self._check_open(connection, campaign, "requeue a trial")
+            executed = connection.execute(select(schema.trial.c.executed).where(*mine)).scalar()
+            self._change(connection, campaign, index, (TrialState.RUNNING,), TrialState.SUGGESTED, executed={},
+                         started_wall=None, started_lab_s=None)
+            sample = _current_sample(connection, campaign, index)
+            place = places_of(connection, campaign, [sample])[sample.id]
+            state = "lost" if place == UNKNOWN else "discarded"
+            connection.execute(update(schema.sample).where(schema.sample.c.id == sample.id).values(
+                state=state, cause=cause, executed=executed))
+            add_event(connection, self._store, campaign, index, "requeued", f"{sample.id} is {state}: {cause}; the same point is made again")
+
+    def journal_of(self, campaign: str, index: int, sample: str = "") -> SampleJournal:
+        """The journal of a trial's newest sample (or of `sample`), to go on after a resume.
+
+        Raises
+        ------
+        LedgerError
+            When the trial has no such sample.
+        """
+        with self._store.read() as connection:
+            row = campaign_by_id(connection, campaign)
+            table = schema.sample
+            found = connection.execute(select(table.c.id).where(table.c.campaign == campaign, table.c.trial == index).order_by(
+                table.c.number)).scalars().all()
+        if not found or (sample and sample not in found):
+            raise LedgerError(f"{campaign}: trial {index}: has no sample{' ' + sample if sample else ''} in the ledger")
+        return SampleJournal(self._store, campaign, index, sample if sample else str(found[-1]), row.session)
+
+    def complete_trial(self, campaign: str, index: int, outcome: Outcome) -> None:
+        """Book the outcome of a running trial.
+
+        Raises
+        ------
+        LedgerError
+            When the trial is not running, nothing was measured, or a mean or standard error is not finite.
+        """
+        rows = outcome_rows(outcome, f"{campaign}: trial {index}")
+        with self._store.write() as connection:
+            self._change(connection, campaign, index, (TrialState.RUNNING,), TrialState.COMPLETED, **self._store.stamp("ended"))
+            stamp = self._store.stamp("recorded")
+            connection.execute(insert(schema.outcome), [{"campaign": campaign, "trial": index, **row, **stamp} for row in rows])
+
+    def fail_trial(self, campaign: str, index: int, cause: str, state: TrialState = TrialState.FAILED) -> None:
+        """Book why a suggested or running trial gave no outcome; `state` is FAILED or ABANDONED."""
+        if state not in (TrialState.FAILED, TrialState.ABANDONED):
+            raise LedgerError(f"{campaign}: trial {index}: given {state.value}; allowed: failed, abandoned")
+        if not cause:
+            raise LedgerError(f"{campaign}: trial {index}: {state.value} without a cause")
+        with self._store.write() as connection:
+            self._change(connection, campaign, index, (TrialState.SUGGESTED, TrialState.RUNNING), state, cause=cause,
+                         **self._store.stamp("ended"))
+            add_event(connection, self._store, campaign, index, "failure", f"{state.value}: {cause}")
+
+    def trials(self, campaign: str) -> list[Trial]:
+        """All trials in the order of their suggestion, each with the sample it stands on.
+
+        A trial that was running or suggested when its session ended reads as abandoned until the campaign is resumed.
+        """
+        with self._store.read() as connection:
+            return trials_of(connection, campaign)
+
+    def trial(self, campaign: str, index: int) -> Trial:
+        """One trial (see `trials`)."""
+        with self._store.read() as connection:
+            found = trials_of(connection, campaign, index)
+        if not found:
+            raise LedgerError(f"{campaign}: trial {index}: is not in the ledger")
+        return found[0]
+
+    # ------------------------------------------------------------------------------------------------ parts
+
+    def _claim(self, connection: Connection, row: Row[Any], place: str | Sequence[str], sample: str) -> str:
+        """The place for a new sample; nobody else gets it, since the transaction writes."""
+        if row.lab_name:  # on databases with several writers: one claims after the other
+            connection.execute(select(schema.campaign.c.id).where(schema.campaign.c.lab_name == row.lab_name).order_by(
+                schema.campaign.c.id).with_for_update()).all()
+        live = companions(connection, row.id)
+        if not isinstance(place, str):
+            free = free_places(connection, lab_campaigns(row), live, place)
+            if not free:
+                raise ConsumableError(f"{sample}: no empty substrate: each of the {len(place)} slots has been used since the rack was last "
+                                      f"refilled; refill it, then say so: lab refill {row.lab_name or 'LAB'} rack")
+            return free[0]
+        taken = holder_of(connection, live, place)
+        if taken is not None:
+            raise LedgerError(f"{sample}: cannot begin at {place}: {taken} is there or on its way there")
+        taken = slot_holder_of(connection, live, place)
+        if taken is not None:
+            raise LedgerError(f"{sample}: cannot begin at {place}: it is the slot of {taken}")
+        return place
+
+
+def _current_sample(connection: Connection, campaign: str, index: int) -> Row[Any]:
+    table = schema.sample
+    found = connection.execute(select(table.c.id).where(
+        table.c.campaign == campaign, table.c.trial == index, table.c.state == "current")).scalar()
+    if found is None:
+        raise LedgerError(f"{campaign}: trial {index}: has no sample in the ledger")
+    return sample_by_id(connection, found)
