@@ -1,4 +1,4 @@
-"""The synthesiser: pumps that dose into the sample on a hotplate."""
+"""The synthesiser: pumps that dose into one sample, all at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from bluesky.utils import NoReplayAllowed
 
-from devices.hotplate import Hotplate, Stirrer
 from devices.pump import DOSE_MARGIN_S, Pump, PumpBank
 from devices.statuses import OperationStatus, all_of
 from lab.core.capabilities import Dose, Health
@@ -17,7 +16,7 @@ from lab.core.errors import CommandError, InstrumentError, LabError, LimitError
 
 
 class Synthesiser:
-    """Doses liquids into the sample standing on it, heats it and stirs it (lab.core.capabilities.Synthesiser).
+    """Doses liquids into the sample standing at it (lab.core.capabilities.Synthesiser).
 
     A Bluesky Movable (set to a `Dose`), Readable and Stoppable.
 
@@ -25,16 +24,13 @@ class Synthesiser:
     ----------
     name : str
     pumps : PumpBank
-    hotplate : Hotplate
     """
 
     parent = None
 
-    def __init__(self, *, name: str, pumps: PumpBank, hotplate: Hotplate) -> None:
+    def __init__(self, *, name: str, pumps: PumpBank) -> None:
         self.name = name
         self.pumps = pumps
-        self.heater: Hotplate = hotplate
-        self.stirrer: Stirrer = hotplate.stirrer
         self.liquids: tuple[str, ...] = pumps.liquids
         self._lock = threading.Lock()
         self._keys: set[str] = set()
@@ -70,24 +66,19 @@ class Synthesiser:
             return dict(self._dispensed_ml)
 
     def health(self) -> Health:
-        """The worse of pumps and hotplate."""
-        pumps, plate = self.pumps.health(), self.heater.health()
-        return Health(pumps.is_connected and plate.is_connected, f"{pumps.identity}; {plate.identity}",
-                      f"{pumps.state}; {plate.state}", "; ".join(c for c in (pumps.cause, plate.cause) if c),
-                      max(pumps.round_trip_ms, plate.round_trip_ms))
+        """That of the pumps."""
+        return self.pumps.health()
 
     def recover(self) -> OperationStatus:
-        """Clear the errors of pumps and hotplate; the heater is off afterwards."""
-        parts = [self.pumps.recover(), self.heater.recover()]
-        return all_of(self, f"{self.name}: recover", parts, 60.0)
+        """Clear the errors of the pumps."""
+        return self.pumps.recover()
 
     def make_safe(self) -> OperationStatus:
-        """Pumps stopped, heater off, stirrer off."""
-        parts = [self.pumps.make_safe(), self.heater.make_safe()]
-        return all_of(self, f"{self.name}: make safe", parts, 60.0)
+        """Pumps stopped."""
+        return self.pumps.make_safe()
 
     def stop(self, *, success: bool = False) -> None:
-        """Stop the pumps and the heater; returns when they have stopped. Raises when one could not be reached."""
+        """Stop the pumps; returns when they have stopped. Raises when one could not be reached."""
         self.make_safe().wait()
 
     def pause(self) -> None:
@@ -100,27 +91,23 @@ class Synthesiser:
     # ------------------------------------------------------------------------------------------------- Readable
 
     def read(self) -> dict[str, Any]:
-        """Volumes of the last dose (not a number where a pump could not tell), temperature and stirring."""
+        """Volumes of the last dose (not a number where a pump could not tell)."""
         now, dispensed = time.time(), self.dispensed_ml()
-        found: dict[str, Any] = {
-            f"{self.name}_{liquid}_ml": {"value": dispensed.get(liquid, float("nan")), "timestamp": now} for liquid in self.liquids}
-        return found | self.heater.read()
+        return {f"{self.name}_{liquid}_ml": {"value": dispensed.get(liquid, float("nan")), "timestamp": now} for liquid in self.liquids}
 
     def describe(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            f"{self.name}_{liquid}_ml": {"source": f"PV:{self.pumps[liquid].dispensed.pvname}", "dtype": "number", "shape": [],
-                                         "units": "mL", "precision": 3} for liquid in self.liquids}
-        return found | self.heater.describe()
+        return {f"{self.name}_{liquid}_ml": {"source": f"PV:{self.pumps[liquid].dispensed.pvname}", "dtype": "number", "shape": [],
+                                             "units": "mL", "precision": 3} for liquid in self.liquids}
 
     def read_configuration(self) -> dict[str, Any]:
-        return self.pumps.read_configuration() | self.heater.read_configuration()
+        return self.pumps.read_configuration()
 
     def describe_configuration(self) -> dict[str, Any]:
-        return self.pumps.describe_configuration() | self.heater.describe_configuration()
+        return self.pumps.describe_configuration()
 
     @property
     def hints(self) -> Mapping[str, Any]:
-        return {"fields": [f"{self.name}_{liquid}_ml" for liquid in self.liquids] + self.heater.hints["fields"]}
+        return {"fields": [f"{self.name}_{liquid}_ml" for liquid in self.liquids]}
 
     # --------------------------------------------------------------------------------------------------- dosing
 

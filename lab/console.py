@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 HELP = """\
 [bold]Devices[/]      {devices}; Tab completes, for instance pump.{liquid}.rate
              lab.health()  all of them        lab.ready()  clear errors, activate, home
-[bold]Move, read[/]   %mov hotplate 60         or RE(bps.mv(hotplate, 60)); the heater goes off with the plan's end
-             hotplate.set(60)         this holds the temperature; hotplate.off()
+[bold]Move, read[/]   %mov {plate} 60       or RE(bps.mv({plate}, 60)); the heater goes off with the plan's end
+             {plate}.set(60)       this holds the temperature; {plate}.off()
              RE(bps.mv(pump.{liquid}.rate, 2))      %wa  where everything is
-[bold]Measure[/]      RE(bp.count(\\[hotplate], num=5, delay=1))      %ct  one reading of the detectors
-[bold]Samples[/]      RE(bps.mv(arm, Pick("rack.1")))   then Place("synthesiser"), Park()
-             RE(bps.mv(synthesiser, Dose({{"{liquid}": 0.2}}, key="by-hand-1")))
+[bold]Measure[/]      RE(bp.count(\\[{plate}], num=5, delay=1))      %ct  one reading of the detectors
+[bold]Samples[/]      RE(bps.mv(arm, Pick("rack.1")))   then Place("{synthesiser}"), Park()
+             RE(bps.mv({synthesiser}, Dose({{"{liquid}": 0.2}}, key="by-hand-1")))
 [bold]Campaign[/]     campaign("examples/perovskite.yaml")     Ctrl-C once ends it safely
 [bold]Ctrl-C[/]       in RE(...): twice pauses; then RE.resume(), RE.stop() (clean end) or RE.abort()
 [bold]Data[/]         catalogue[-1]             the newest run, in Tiled; lab.catalogue_status()
@@ -59,15 +59,19 @@ class LabHandle:
 
     def help(self) -> None:
         """One page of what can be done here."""
-        liquid = next((s.liquid for c in self.config.instruments.values() if c.kind == "pump" for s in c.syringes), "cs")
-        self._console.print(HELP.format(devices=", ".join(self._session.devices), liquid=liquid, home=self.home))
+        lab = self.config
+        liquid = next((s.liquid for c in lab.instruments.values() if c.kind == "pump" for s in c.syringes), "cs")
+        plate = next((name for name, c in lab.instruments.items() if c.kind == "hotplate"), "hotplate")
+        synthesiser = next(iter(lab.stations_of("synthesiser")), "synthesiser")
+        self._console.print(HELP.format(devices=", ".join(self._session.devices), liquid=liquid, plate=plate, synthesiser=synthesiser,
+                                        home=self.home))
 
     def health(self) -> None:
         """Every instrument: what it is, what it does, what is wrong with it."""
         for name in self.config.instruments:
             health = self._session.devices[name].health()
             mark = "[green]ok[/]     " if health.is_connected and not health.cause else "[red]trouble[/]"
-            self._console.print(f"{mark} {name:<10}{escape(health.state)}  {escape(health.cause)}  [dim]{escape(health.identity)}[/]")
+            self._console.print(f"{mark} {name:<12}{escape(health.state)}  {escape(health.cause)}  [dim]{escape(health.identity)}[/]")
 
     def ready(self) -> None:
         """Clear errors and get every instrument ready to work: initialise, activate, home."""
@@ -234,7 +238,7 @@ def register_magics(shell: InteractiveShell, session: Session) -> None:
     shell.register_magics(BlueskyMagics)
 
     def where_all(line: str) -> None:
-        """Where all is: ``%wa``, or ``%wa hotplate arm``."""
+        """Where all is: ``%wa``, or ``%wa pump arm``."""
         Console(highlight=False).print(readings(session, line.split()))
 
     register: Any = shell.register_magic_function

@@ -12,9 +12,9 @@ from devices.hotplate import Hotplate
 from devices.pump import PumpBank
 from devices.synthesiser import Synthesiser
 from lab.core.clock import Clock
-from lab.core.config import DetectorConfig, LabConfig
+from lab.core.config import INSTRUMENT_OF_ROLE, DetectorConfig, LabConfig, places_of
 from lab.core.errors import ConfigError
-from plans.cell import WorkCell
+from plans.cell import Station, WorkCell
 
 CONNECT_S = 10.0
 """Wall seconds for the Channel Access connections of one device."""
@@ -24,7 +24,7 @@ DEVICES: dict[str, Callable[..., Any]] = {"pump": PumpBank, "hotplate": Hotplate
 
 
 def make_devices(lab: LabConfig, speed: float) -> dict[str, Any]:
-    """The devices by name, connected to their bridges; with one pump bank and one hotplate, also ``synthesiser``.
+    """The devices by name, connected to their bridges; and one for each synthesiser, by its station's name.
 
     Raises
     ------
@@ -34,9 +34,10 @@ def make_devices(lab: LabConfig, speed: float) -> dict[str, Any]:
     devices: dict[str, Any] = {name: _make(lab, name, speed) for name in lab.instruments}
     for device in devices.values():
         device.wait_for_connection(timeout=CONNECT_S)
-    pumps, plate = _only(devices, PumpBank), _only(devices, Hotplate)
-    if pumps is not None and plate is not None:
-        devices["synthesiser"] = Synthesiser(name="synthesiser", pumps=pumps, hotplate=plate)
+    for station in lab.stations_of("synthesiser"):
+        pumps = devices.get(lab.instrument_at(station))
+        if isinstance(pumps, PumpBank):
+            devices[station] = Synthesiser(name=station, pumps=pumps)
     return devices
 
 
@@ -54,23 +55,25 @@ def work_cell(lab: LabConfig, devices: dict[str, Any], clock: Clock, frames: Pat
     ConfigError
         When the laboratory lacks an instrument or a station that a work cell needs.
     """
-    arm, synthesiser, detector = (_only(devices, kind) for kind in (Arm, Synthesiser, Detector))
-    if arm is None or synthesiser is None or detector is None:
-        raise ConfigError(f"lab {lab.name}", "instruments", ", ".join(devices), "one pump bank, one hotplate, one arm, one detector")
-
-    def places(role: str) -> tuple[str, ...]:
-        return tuple(place for place in lab.places if lab.stations[place.partition(".")[0]].role == role)
-
-    (at_synthesiser, *more), (at_detector, *yet_more) = places("synthesiser") or ("",), places("detector") or ("",)
-    if not at_synthesiser or not at_detector or more or yet_more:
-        raise ConfigError(f"lab {lab.name}", "stations", ", ".join(lab.places), "one place of role synthesiser, one of role detector")
-    return WorkCell(arm, synthesiser, detector, at_synthesiser, at_detector, places("rack"), clock, frames)
+    arms = [device for device in devices.values() if isinstance(device, Arm)]
+    if len(arms) != 1:
+        raise ConfigError(f"lab {lab.name}", "instruments", f"{len(arms)} of kind arm", "one instrument of kind arm")
+    rack = tuple(place for name in lab.stations_of("rack") for place in places_of(name, lab.stations[name]))
+    stations = tuple(_station(lab, devices, name) for name, station in lab.stations.items() if station.role != "rack")
+    for role in INSTRUMENT_OF_ROLE:
+        if not any(station.role == role for station in stations):
+            raise ConfigError(f"lab {lab.name}", "stations", f"none of role {role}", f"at least one station of role {role}")
+    return WorkCell(arms[0], stations, rack, clock, frames)
 
 
-def _only(devices: dict[str, Any], kind: type) -> Any:
-    """The laboratory's only device of a kind, or None."""
-    found = [device for device in devices.values() if isinstance(device, kind)]
-    return found[0] if len(found) == 1 else None
+def _station(lab: LabConfig, devices: dict[str, Any], name: str) -> Station:
+    """A station with its device: the synthesiser made for it, or its instrument's own."""
+    station = lab.stations[name]
+    device = devices.get(name if station.role == "synthesiser" else lab.instrument_at(name))
+    if device is None or station.slots > 1:
+        raise ConfigError(f"lab {lab.name}", f"stations.{name}", f"{station.slots} slots, and {lab.instrument_at(name) or 'no instrument'}",
+                          f"one slot, and an instrument of kind {INSTRUMENT_OF_ROLE[station.role]}")
+    return Station(name, station.role, device)
 
 
 def put_frames(devices: dict[str, Any], folder: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lab.core.channels import by_name
-from lab.core.config import CampaignConfig, ChoiceSpec, LabConfig, PumpBank, RangeSpec, WorldInput
+from lab.core.config import CampaignConfig, ChoiceSpec, LabConfig, PumpBank, RangeSpec, Syringe, WorldInput
 from lab.core.errors import ConfigError
 from lab.core.space import Value
 from plans.recipes import RECIPES, Carried, Order, Recipe, Setting
@@ -49,7 +49,7 @@ class Translation:
         if campaign.recipe not in RECIPES:
             raise ConfigError(file, "recipe", repr(campaign.recipe), ", ".join(RECIPES))
         self.recipe: Recipe = RECIPES[campaign.recipe]
-        self._syringes = {s.liquid: s for s in _bank(lab).syringes}
+        self._syringes = _loaded(lab)
         self.terms = tuple(self._term(number, spec) for number, spec in enumerate(campaign.parameters))
         self._check_shares()
         self._fixed = self._settings()
@@ -113,8 +113,10 @@ class Translation:
         return Term(spec.name, "setting", target)
 
     def _check_volume(self, field: str, liquid: str, low: float, high: float) -> None:
-        row = by_name(self._lab.channels(_name_of(self._lab, "pump")))["DISPENSE"]
-        most = min(self._syringes[liquid].volume_ml, row.high if row.high is not None else float("inf"))
+        most = min(syringe.volume_ml for syringe in self._syringes[liquid])
+        for name in _at_stations(self._lab, "pump"):
+            row = by_name(self._lab.channels(name))["DISPENSE"]
+            most = min(most, row.high if row.high is not None else most)
         if low < 0 or high > most:
             raise ConfigError(self._file, field, f"{low:g}..{high:g} mL", f"0..{most:g} mL, what the pump of {liquid} can dispense")
 
@@ -126,11 +128,12 @@ class Translation:
         low, high, source = setting.low, setting.high, f"recipe {self.recipe.name}"
         if setting.channel is not None:
             kind, channel = setting.channel
-            name = _name_of(self._lab, kind)
-            row = by_name(self._lab.channels(name))[channel]
-            low = max(low, row.low if row.low is not None else low)
-            high = min(high, row.high if row.high is not None else high)
-            source = f"limits of {name}.{channel}"
+            names = _at_stations(self._lab, kind)
+            for name in names:  # a sample may be sent to any of them
+                row = by_name(self._lab.channels(name))[channel]
+                low = max(low, row.low if row.low is not None else low)
+                high = min(high, row.high if row.high is not None else high)
+            source = f"limits of {', '.join(f'{name}.{channel}' for name in names)}"
         if isinstance(value, (str, bool)) or not low <= value <= high:
             raise ConfigError(self._file, field, f"{value} {setting.unit}".strip(), f"{low:g}..{high:g} {setting.unit} ({source})")
 
@@ -177,9 +180,13 @@ def load_liquids(lab: LabConfig, campaign: CampaignConfig, file: str) -> LabConf
     ConfigError
         When the laboratory has no pump bank, or no pump at an address.
     """
-    bank, name = _bank(lab), _name_of(lab, "pump")
     if not campaign.liquids:
         return lab
+    name, *more = _at_stations(lab, "pump")
+    if more:
+        raise ConfigError(file, "liquids", str(dict(campaign.liquids)),
+                          f"nothing with several pump banks: lab.yaml says what is loaded in {name}, {', '.join(more)}")
+    bank = _bank(lab, name)
     pumps = {s.address: s for s in bank.syringes}
     for liquid, address in campaign.liquids.items():
         if address not in pumps:
@@ -191,16 +198,28 @@ def load_liquids(lab: LabConfig, campaign: CampaignConfig, file: str) -> LabConf
     return lab.model_copy(update={"instruments": instruments})
 
 
-def _name_of(lab: LabConfig, kind: str) -> str:
-    """Name of the laboratory's one instrument of a kind."""
-    names = [name for name, instrument in lab.instruments.items() if instrument.kind == kind]
-    if len(names) != 1:
-        raise ConfigError(f"lab {lab.name}", "instruments", f"{len(names)} of kind {kind}", f"one instrument of kind {kind}")
-    return names[0]
+def _loaded(lab: LabConfig) -> dict[str, tuple[Syringe, ...]]:
+    """Liquids that every synthesiser has, each with the syringes it is in: a sample may be sent to any of them."""
+    banks = [{s.liquid: s for s in _bank(lab, name).syringes} for name in _at_stations(lab, "pump")]
+    return {liquid: tuple(bank[liquid] for bank in banks) for liquid in banks[0] if all(liquid in bank for bank in banks)}
 
 
-def _bank(lab: LabConfig) -> PumpBank:
-    bank = lab.instruments[_name_of(lab, "pump")]
+def _at_stations(lab: LabConfig, kind: str) -> tuple[str, ...]:
+    """Names of the instruments of a kind that stand at stations.
+
+    Raises
+    ------
+    ConfigError
+        When there is none.
+    """
+    names = tuple(name for station in lab.stations if (name := lab.instrument_at(station)) and lab.instruments[name].kind == kind)
+    if not names:
+        raise ConfigError(f"lab {lab.name}", "stations", f"none with an instrument of kind {kind}", f"a station with an instrument of kind {kind}")
+    return names
+
+
+def _bank(lab: LabConfig, name: str) -> PumpBank:
+    bank = lab.instruments[name]
     if not isinstance(bank, PumpBank):
-        raise ConfigError(f"lab {lab.name}", "instruments", bank.kind, "pump")
+        raise ConfigError(f"lab {lab.name}", f"instruments.{name}.kind", bank.kind, "pump")
     return bank

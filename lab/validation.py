@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.core.config import CampaignConfig, LabConfig, PhysicalWorld, TableWorld
+from lab.core.config import INSTRUMENT_OF_ROLE, CampaignConfig, LabConfig, PhysicalWorld, TableWorld
 from lab.core.errors import ConfigError
 from lab.translation import Translation, load_liquids
 
@@ -33,8 +33,8 @@ def prepare(
     """
     from lab.optimise.feasible import check_feasible
 
-    lab = load_liquids(lab, campaign, campaign_file)
     _check_stations(lab, lab_file)
+    lab = load_liquids(lab, campaign, campaign_file)
     translation = Translation(campaign, lab, campaign_file)
     try:
         check_feasible(campaign.space)
@@ -53,16 +53,18 @@ def prepare(
 
 
 def _check_stations(lab: LabConfig, file: str) -> None:
-    for role in ("synthesiser", "detector", "rack"):
-        found = [station for station in lab.stations.values() if station.role == role]
-        if not found:
+    for role in (*INSTRUMENT_OF_ROLE, "rack"):
+        if not lab.stations_of(role):
             raise ConfigError(file, "stations", f"none of role {role}", f"at least one station of role {role}")
-        if role != "rack" and (len(found) > 1 or found[0].slots > 1):
-            raise ConfigError(file, "stations", f"{sum(s.slots for s in found)} places of role {role}", f"one place of role {role}")
-    for kind in ("pump", "hotplate", "arm", "detector"):
-        n = sum(instrument.kind == kind for instrument in lab.instruments.values())
-        if n != 1:
-            raise ConfigError(file, "instruments", f"{n} of kind {kind}", f"one instrument of kind {kind}")
+    for role, kind in INSTRUMENT_OF_ROLE.items():
+        for name in lab.stations_of(role):
+            if lab.stations[name].slots > 1:
+                raise ConfigError(file, f"stations.{name}.slots", str(lab.stations[name].slots), f"1 for a station of role {role}")
+            if not lab.instrument_at(name):
+                raise ConfigError(file, f"stations.{name}.instrument", "nothing", f"an instrument of kind {kind}: there is none yet")
+    n = sum(instrument.kind == "arm" for instrument in lab.instruments.values())
+    if n != 1:
+        raise ConfigError(file, "instruments", f"{n} of kind arm", "one instrument of kind arm")
 
 
 def _check_outcomes(campaign: CampaignConfig, file: str) -> None:

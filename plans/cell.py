@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lab.core.capabilities import Arm, Detector, Instrument, Synthesiser
+from lab.core.capabilities import Arm, Instrument
 from lab.core.clock import Clock
+from lab.core.errors import CommandError
+
+_SAFE_FIRST = ("annealer", "synthesiser")
+"""Roles of what is made safe before the arm: what burns, then what spills."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """A place where something is done to a sample, one at a time.
+
+    Parameters
+    ----------
+    name : str
+        Also the place where the arm puts a sample.
+    role : str
+        ``synthesiser``, ``annealer`` or ``detector``.
+    device : Synthesiser, Heater or Detector of lab.core.capabilities
+        As the role says.
+    """
+
+    name: str
+    role: str
+    device: Any
 
 
 @dataclass(frozen=True)
@@ -15,10 +39,9 @@ class WorkCell:
 
     Parameters
     ----------
-    arm, synthesiser, detector
-        Devices, known by their capability.
-    synthesiser_place, detector_place : str
-        Where the arm puts a sample for each station (place names of lab.yaml).
+    arm : Arm
+    stations : tuple of Station
+        In the order of lab.yaml.
     rack : tuple of str
         Places where samples start and end.
     clock : Clock
@@ -28,16 +51,32 @@ class WorkCell:
     """
 
     arm: Arm
-    synthesiser: Synthesiser
-    detector: Detector
-    synthesiser_place: str
-    detector_place: str
+    stations: tuple[Station, ...]
     rack: tuple[str, ...]
     clock: Clock
     frames: Path
 
+    def of(self, role: str) -> tuple[Station, ...]:
+        """The stations of a role, in the order of lab.yaml."""
+        return tuple(station for station in self.stations if station.role == role)
+
+    def station(self, name: str) -> Station:
+        """The station of this name.
+
+        Raises
+        ------
+        CommandError
+            When there is none.
+        """
+        for station in self.stations:
+            if station.name == name:
+                return station
+        raise CommandError(f"work cell: given {name!r}, which is no station; allowed: {', '.join(s.name for s in self.stations)}")
+
     @property
     def instruments(self) -> tuple[Instrument, ...]:
-        """In the order in which they are made safe: what burns or spills first."""
-        found = (self.synthesiser, self.arm, self.detector)
-        return tuple(i for i in found if isinstance(i, Instrument))
+        """Each device once, in the order in which they are made safe: what burns or spills first."""
+        first = [station.device for role in _SAFE_FIRST for station in self.of(role)]
+        others = [station.device for station in self.stations if station.role not in _SAFE_FIRST]
+        distinct = {id(device): device for device in (*first, self.arm, *others)}
+        return tuple(device for device in distinct.values() if isinstance(device, Instrument))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bluesky.utils import FailedStatus, Msg
 
-from lab.core.capabilities import Dose, Heater
+from lab.core.capabilities import Detector, Dose, Heater, Synthesiser
+from lab.core.clock import Clock
 from lab.core.errors import CommandError, LabError
 from lab.core.journal import Journal
 from lab.core.space import Value
-from plans.cell import WorkCell
+from plans.cell import Station, WorkCell
 from plans.stubs import Plan, act, cause_of, hold, move, step, transfer
 
 MIN_DOSE_ML = 0.001
@@ -120,20 +122,22 @@ def thin_film(cell: WorkCell, order: Order, journal: Journal, report: Report, me
         A plan that is run after the last reading, before the sample goes back: starts the evaluation.
     """
     settings = order.settings
+    synthesiser, annealer, detector = (cell.of(role)[0] for role in ("synthesiser", "annealer", "detector"))
     uid = yield Msg("open_run", None, **order.metadata)
     journal.run_opened(uid)
     exit_status, reason = "fail", ""
     try:
-        yield from _cool(cell, journal, float(settings["load_below_c"]))
-        yield from transfer(cell, journal, order.place, cell.synthesiser_place)
-        shares, volumes = yield from _dose(cell, order, journal)
-        temperature, seconds = yield from _anneal(cell, order, journal)
+        yield from _cool(annealer, journal, float(settings["load_below_c"]))
+        yield from transfer(cell, journal, order.place, synthesiser.name)
+        shares, volumes = yield from _dose(synthesiser, order, journal)
+        yield from transfer(cell, journal, synthesiser.name, annealer.name)
+        temperature, seconds = yield from _anneal(annealer, cell.clock, order, journal)
         done = {**settings, "anneal_temperature": temperature, "anneal_time_s": seconds}
         report(Carried(shares, volumes, done))
-        yield from transfer(cell, journal, cell.synthesiser_place, cell.detector_place)
-        yield from _expose(cell, order, journal)
+        yield from transfer(cell, journal, annealer.name, detector.name)
+        yield from _expose(detector, cell.frames, order, journal)
         yield from measured()
-        yield from transfer(cell, journal, cell.detector_place, order.place)
+        yield from transfer(cell, journal, detector.name, order.place)
         exit_status = "success"
     except (FailedStatus, LabError) as error:
         reason = str(cause_of(error))
@@ -142,17 +146,17 @@ def thin_film(cell: WorkCell, order: Order, journal: Journal, report: Report, me
         yield Msg("close_run", None, exit_status=exit_status, reason=reason)
 
 
-def _cool(cell: WorkCell, journal: Journal, below_c: float) -> Plan:
-    """Wait until the plate is cool enough to load a substrate: a warm one would already anneal it."""
-    heater = cell.synthesiser.heater
+def _cool(annealer: Station, journal: Journal, below_c: float) -> Plan:
+    """Wait until the plate is cool enough to load a film: a warm one would anneal it at no temperature that was asked for."""
+    heater: Heater = annealer.device
     if heater.temperature_c() > below_c:
-        with step(journal, "synthesiser", f"cool below {below_c:g} degC"):
+        with step(journal, annealer.name, f"cool below {below_c:g} degC"):
             yield from act("cool the plate", lambda: heater.cool_below(below_c))
 
 
-def _dose(cell: WorkCell, order: Order, journal: Journal) -> Plan:
+def _dose(station: Station, order: Order, journal: Journal) -> Plan:
     """Dispense all liquids of the order; returns the executed shares and volumes, in the order's own units."""
-    synthesiser = cell.synthesiser
+    synthesiser: Synthesiser = station.device
     total_share = sum(order.shares.values())
     total_ml = float(order.settings["total_volume_ml"])
     wanted = {liquid: total_ml * share / total_share for liquid, share in order.shares.items()} if order.shares else {}
@@ -160,15 +164,14 @@ def _dose(cell: WorkCell, order: Order, journal: Journal) -> Plan:
         wanted[liquid] = wanted.get(liquid, 0.0) + volume
     wanted = {liquid: volume for liquid, volume in wanted.items() if volume >= MIN_DOSE_ML}
     dose = Dose(wanted, key=f"{order.key}:dose")
-    with step(journal, "synthesiser", "dose " + ", ".join(f"{v:.3f} mL {n}" for n, v in wanted.items())):
-        yield from move(synthesiser.stirrer, float(order.settings["stir_rpm"]))
+    with step(journal, station.name, "dose " + ", ".join(f"{v:.3f} mL {n}" for n, v in wanted.items())):
         journal.dose_announced(dose.key, wanted)
         try:
             yield from move(synthesiser, dose)
         except GeneratorExit:
             raise
         except BaseException as error:
-            journal.dose_failed(dose.key, _counted(cell), str(cause_of(error)))
+            journal.dose_failed(dose.key, _counted(synthesiser), str(cause_of(error)))
             raise
         counted = synthesiser.dispensed_ml()
         journal.dose_done(dose.key, counted)
@@ -176,10 +179,10 @@ def _dose(cell: WorkCell, order: Order, journal: Journal) -> Plan:
     return _executed_shares(order, counted), {n: counted.get(n, 0.0) for n in order.volumes_ml}
 
 
-def _counted(cell: WorkCell) -> dict[str, float]:
+def _counted(synthesiser: Synthesiser) -> dict[str, float]:
     """What the pumps counted of a failed dose; nothing where they cannot be asked."""
     try:
-        return cell.synthesiser.dispensed_ml()
+        return synthesiser.dispensed_ml()
     except LabError:
         return {}
 
@@ -194,13 +197,14 @@ def _executed_shares(order: Order, counted_ml: Mapping[str, float]) -> dict[str,
     return {liquid: whole * volume / total_ml for liquid, volume in dispensed.items()}
 
 
-def _anneal(cell: WorkCell, order: Order, journal: Journal) -> Plan:
-    """Heat, hold, switch off; returns the mean plate temperature (degC) and the time (s) of the hold."""
+def _anneal(station: Station, clock: Clock, order: Order, journal: Journal) -> Plan:
+    """Stir, heat, hold, switch off; returns the mean plate temperature (degC) and the time (s) of the hold."""
     target_c, seconds = float(order.settings["anneal_temperature"]), float(order.settings["anneal_time_s"])
-    heater, clock = cell.synthesiser.heater, cell.clock
+    heater: Heater = station.device
     readings: list[float] = []
-    with step(journal, "synthesiser", f"anneal {seconds:.4g} s at {target_c:.4g} degC"):
+    with step(journal, station.name, f"anneal {seconds:.4g} s at {target_c:.4g} degC"):
         try:
+            yield from move(heater.stirrer, float(order.settings["stir_rpm"]))
             yield from move(heater, target_c)
             began = clock.now()
             while (left := seconds - (clock.now() - began)) > 0:
@@ -211,7 +215,7 @@ def _anneal(cell: WorkCell, order: Order, journal: Journal) -> Plan:
             yield from _read([heater], "annealing")
         finally:
             yield from act("switch the heater off", heater.off)
-            yield from move(cell.synthesiser.stirrer, 0.0)
+            yield from move(heater.stirrer, 0.0)
     return sum(readings) / len(readings), held_s
 
 
@@ -229,13 +233,13 @@ def _held_c(heater: Heater, target_c: float) -> float:
     return now_c
 
 
-def _expose(cell: WorkCell, order: Order, journal: Journal) -> Plan:
+def _expose(station: Station, frames: Path, order: Order, journal: Journal) -> Plan:
     """One trigger of the detector into a file of this sample's own, as the ``primary`` stream."""
-    detector = cell.detector
+    detector: Detector = station.device
     count_time_s, n_images = float(order.settings["count_time_s"]), int(order.settings["n_images"])
-    with step(journal, "detector", f"expose {n_images} x {count_time_s:g} s"):
+    with step(journal, station.name, f"expose {n_images} x {count_time_s:g} s"):
         yield from act("set the exposure", lambda: detector.set_exposure(count_time_s, n_images))
-        detector.set_file(str(cell.frames / f"{order.sample}.h5"))
+        detector.set_file(str(frames / f"{order.sample}.h5"))
         yield Msg("stage", detector)
         try:
             yield Msg("trigger", detector, group="expose")
@@ -260,8 +264,8 @@ RECIPES: dict[str, Recipe] = {
             "total_volume_ml": Setting("mL", 1.0, "volume of all liquids given as shares", low=0.01),
             "anneal_temperature": Setting("degC", None, "plate temperature of the anneal", channel=("hotplate", "TEMPERATURE")),
             "anneal_time_s": Setting("s", 600.0, "how long the anneal lasts once the plate is at temperature", high=36000.0),
-            "stir_rpm": Setting("rpm", 300.0, "stirring while dosing and annealing", channel=("hotplate", "STIR_RPM")),
-            "load_below_c": Setting("degC", 60.0, "the plate cools below this before a substrate is loaded", low=30.0, high=310.0),
+            "stir_rpm": Setting("rpm", 300.0, "stirring while annealing", channel=("hotplate", "STIR_RPM")),
+            "load_below_c": Setting("degC", 60.0, "the plate cools below this before a film is loaded", low=30.0, high=310.0),
             "count_time_s": Setting("s", 2.0, "exposure of one frame", channel=("detector", "COUNT_TIME")),
             "n_images": Setting("frames", 1, "frames of one sample", low=1, channel=("detector", "N_IMAGES")),
             "carrier": Setting("", "", "a liquid dosed on top of the shares, by name", is_choice=True),

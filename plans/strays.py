@@ -81,7 +81,7 @@ def _find(cell: WorkCell, stray: Stray, others: set[str]) -> Plan:
         with step(journal, "arm", f"{GRIPPER} -> {order.place}"):
             yield from half_transfer(cell, journal, Place(order.place), UNKNOWN, order.place)
         return
-    candidates = [place for place in (cell.synthesiser_place, cell.detector_place, order.place) if place not in others]
+    candidates = [place for place in (*(station.name for station in cell.stations), order.place) if place not in others]
     for place in candidates:
         try:
             with step(journal, "arm", f"look for the sample at {place}"):

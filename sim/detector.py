@@ -52,7 +52,7 @@ class DetectorServer:
     Parameters
     ----------
     scene : DetectorScene
-        Usually the `sim.world.World`.
+        Usually a `sim.stage.Stage`.
     physics : Clock
         Exposures take its time.
     faults : sequence of Fault

@@ -105,6 +105,8 @@ class Film:
     """Frames taken of it so far."""
     revision: int = 0
     """Changes whenever a response may have changed."""
+    rests_since_s: float | None = None
+    """World time up to which its history goes, while it is as cold as the air around it and so stays as it is; None while it changes."""
 
     def dose(self, address: int, liquid: str, counted_ml: float, true_ml: float) -> None:
         """Add some of a liquid."""
@@ -133,6 +135,17 @@ class Film:
             self.stirred_s[rpm] = self.stirred_s.get(rpm, 0.0) + duration_s
         if self.temperature_c > WARM_C or rpm > 0.0:
             self.revision += 1
+
+    def settle(self, now_s: float) -> None:
+        """Bring the history of a resting film up to `now_s`: it costs nothing while nobody looks."""
+        if self.rests_since_s is not None:
+            self.live(now_s - self.rests_since_s, 0.0)
+            self.rests_since_s = now_s
+
+    def wake(self, now_s: float) -> None:
+        """From now on its temperature may change."""
+        self.settle(now_s)
+        self.rests_since_s = None
 
     @property
     def volumes_ml(self) -> dict[str, float]:

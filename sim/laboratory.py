@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from lab.core.clock import Clock, ScaledClock, WallClock
 from lab.core.errors import LabError, ServiceError
+from sim.contact import Nozzles, Top
 from sim.faults import Fault, FaultError, load, parse
 from sim.firmware import Server
 from sim.switchboard import Switchboard
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _STATIONS = {
     "synthesiser": {"role": "synthesiser", "origin": {"pose": [190, 0, 80, 180, 0, 180]}},
+    "plate": {"role": "annealer", "origin": {"pose": [135, 135, 80, 180, 0, 135]}},
     "stage": {"role": "detector", "origin": {"pose": [0, 190, 80, 180, 0, -90]}},
     "rack": {"role": "rack", "slots": 24, "columns": 6, "step_mm": [20, -20], "origin": {"pose": [60, -130, 60, 180, 0, 180]}},
 }
@@ -67,7 +69,7 @@ def _pump(bench: Bench, config: InstrumentConfig) -> Server:
     from sim.serve import PtyServer
 
     syringes = config.syringes if isinstance(config, PumpBankConfig) else ()
-    bank = PumpBank([s.address for s in syringes], bench.physics, bench.wall, bench.world)
+    bank = PumpBank([s.address for s in syringes], bench.physics, bench.wall, Nozzles(bench.world, bench.name))
     return PtyServer(bench.name, bank, bench.switchboard, 19200, bench.faults)
 
 
@@ -75,7 +77,7 @@ def _hotplate(bench: Bench, config: InstrumentConfig) -> Server:
     from sim.hotplate import Hotplate
     from sim.serve import PtyServer
 
-    return PtyServer(bench.name, Hotplate(bench.physics, bench.wall, bench.world), bench.switchboard, 9600, bench.faults)
+    return PtyServer(bench.name, Hotplate(bench.physics, bench.wall, Top(bench.world, bench.name)), bench.switchboard, 9600, bench.faults)
 
 
 def _arm(bench: Bench, config: InstrumentConfig) -> Server:
@@ -89,7 +91,7 @@ def _arm(bench: Bench, config: InstrumentConfig) -> Server:
 def _detector(bench: Bench, config: InstrumentConfig) -> Server:
     from sim.detector import DetectorServer
 
-    return DetectorServer(bench.world, bench.physics, faults=bench.faults, port=bench.port)
+    return DetectorServer(bench.world.stage(bench.name), bench.physics, faults=bench.faults, port=bench.port)
 
 
 _BUILD: Mapping[str, Callable[[Bench, InstrumentConfig], Server]] = {

@@ -34,13 +34,14 @@ def relax(value: float, goal: float, lag_s: float, dt_s: float) -> float:
 
 
 class Plate:
-    """The plate of a hotplate-stirrer and its external probe, degC."""
+    """A hotplate-stirrer: its plate, its external probe, degC, and its stirrer."""
 
     def __init__(self) -> None:
         self.plate_c = AMBIENT_C
         self.probe_c = AMBIENT_C
         self.target_c: float | None = None
         """Setpoint while the heater is on; None when it is off."""
+        self.rpm = 0.0
 
     @property
     def goal_c(self) -> float:

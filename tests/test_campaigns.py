@@ -117,7 +117,7 @@ def test_a_campaign_runs_to_its_budget_and_standard_output_is_one_json_object(ca
     assert best["parameters"]["cs"] + best["parameters"]["fa"] + best["parameters"]["ma"] == pytest.approx(1.0, abs=1e-9)
     assert best["outcomes"]["perovskite_fraction"]["sem"] > 0
     assert result["lab_s"] > 1000 > result["wall_s"] > 0
-    assert set(result["stations"]) == {"arm", "synthesiser", "detector"}
+    assert set(result["stations"]) == {"arm", "synthesiser", "plate_a", "stage"}
     assert "3/3  done" in err
     assert f"lab show {result['campaign']}" in err
 
@@ -188,8 +188,8 @@ def test_what_instruments_do_wrong_costs_a_sample_each_and_not_the_campaign(lab:
     # The stalled motor is that of the next dose, when none is going on: however fast the machine, that sample is lost.
     wrong = faults(tmp_path, "{instrument: pump, kind: error, words: stall, at_s: 4}",
                    "{instrument: arm, kind: error, words: collision, at_s: 6}",
-                   "{instrument: hotplate, kind: unplug, at_s: 8, for_s: 1}",
-                   "{instrument: hotplate, kind: corrupt, probability: 0.02, count: 20, seed: 1}",
+                   "{instrument: hotplate_a, kind: unplug, at_s: 8, for_s: 1}",
+                   "{instrument: hotplate_a, kind: corrupt, probability: 0.02, count: 20, seed: 1}",
                    "{instrument: pump, kind: drop, probability: 0.01, count: 10, seed: 2}")
     run = lab(*perovskite(*wrong, "--json", "--set", "budget.failures=5", trials=6))
     status, out, err = run.finish()
@@ -333,10 +333,10 @@ def test_check_names_every_instrument_and_what_its_firmware_says(lab: Any) -> No
     status, out, err = lab("check", "examples/lab.yaml", "--json").finish()
     assert status == 0, err
     rows = {row["instrument"]: row for row in json.loads(out)["instruments"]}
-    assert set(rows) == {"pump", "hotplate", "arm", "detector"}
+    assert set(rows) == {"pump", "hotplate_a", "hotplate_b", "arm", "detector"}
     assert "NE1000" in rows["pump"]["identity"]
     assert "Meca500" in rows["arm"]["identity"]
-    assert rows["hotplate"]["limits"]["TEMPERATURE"] == [0, 200, "degC"]
+    assert rows["hotplate_a"]["limits"]["TEMPERATURE"] == [0, 200, "degC"]
     assert all(row["round_trip_ms"] > 0 for row in rows.values())
 
 
@@ -347,5 +347,5 @@ def test_check_says_what_is_offline_and_exits_1(lab: Any, tmp_path: Path) -> Non
     file.write_text(text)
     status, out, err = lab("check", str(file)).finish()
     assert status == 1
-    assert "offline: hotplate" in err
+    assert "offline: hotplate_a" in err
     assert "not-there" in out

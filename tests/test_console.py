@@ -52,12 +52,12 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
 def test_a_person_moves_measures_runs_a_campaign_and_leaves(terminal: Any) -> None:
     screen = terminal("--speed", "1500")
     opening = screen.until(r"In \[1\]: ")
-    assert "5 devices: pump, hotplate, arm, detector, synthesiser" in opening
+    assert "6 devices: pump, hotplate_a, hotplate_b, arm, detector, synthesiser" in opening
     assert 'campaign("examples/perovskite.yaml")' in screen.type("lab.help()")
     assert "()" in screen.type("RE(bps.mv(pump.cs.rate, 2))")
     assert "2.0" in screen.type("pump.cs.rate.get()")
-    assert "heater off, since the plan has ended" in screen.type("%mov hotplate 60")
-    assert "hotplate_temperature" in screen.type("RE(bp.count([hotplate], num=2))")
+    assert "heater off, since the plan has ended" in screen.type("%mov hotplate_a 60")
+    assert "hotplate_a_temperature" in screen.type("RE(bp.count([hotplate_a], num=2))")
     assert re.search(r"arm_state\s+off", screen.type("%wa arm"))
     refused = screen.type("RE(bps.mv(pump.cs.rate, 99))")
     assert "pump_cs.RATE: 99 mL/min is outside 0.01..20 mL/min" in refused
@@ -74,13 +74,13 @@ def test_a_person_moves_measures_runs_a_campaign_and_leaves(terminal: Any) -> No
 
 def test_an_instrument_offline_is_said_and_the_console_opens(terminal: Any, tmp_path: Path) -> None:
     faults = tmp_path / "faults.yaml"
-    faults.write_text("- {instrument: hotplate, kind: unplug}\n")
+    faults.write_text("- {instrument: hotplate_a, kind: unplug}\n")
     screen = terminal("--faults", str(faults))
     opening = screen.until(r"In \[1\]: ")
-    assert "! hotplate is offline" in opening
-    assert re.search(r"trouble\s+hotplate\s+not connected", screen.type("lab.health()"))
-    failed = screen.type("RE(bps.mv(hotplate, 60))")
-    assert "! hotplate" in failed
+    assert "! hotplate_a is offline" in opening
+    assert re.search(r"trouble\s+hotplate_a\s+not connected", screen.type("lab.health()"))
+    failed = screen.type("RE(bps.mv(hotplate_a, 60))")
+    assert "! hotplate_a" in failed
     assert "Traceback" not in failed
     assert "()" in screen.type("RE(bps.mv(pump.cs.rate, 2))")
     screen.child.sendline("exit")

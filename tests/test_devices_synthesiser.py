@@ -1,4 +1,4 @@
-"""The synthesiser: pumps and hotplate as one device, down to the simulated instruments."""
+"""The synthesiser: all pumps of a bank as one device, down to the simulated instruments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from bluesky import RunEngine
 from bluesky.utils import NoReplayAllowed
 
-from devices.hotplate import Hotplate
 from devices.pump import PumpBank
 from devices.synthesiser import Synthesiser
 from lab.core import capabilities
@@ -20,7 +19,6 @@ from lab.core.errors import CommandError, LimitError
 
 INSTRUMENTS: dict[str, Any] = {
     "pump": {"kind": "pump", "syringes": [{"address": n, "liquid": liquid, "volume_ml": 20} for n, liquid in enumerate(("cs", "fa", "ma"))]},
-    "hotplate": {"kind": "hotplate"},
 }
 SPEED = 400.0
 
@@ -36,13 +34,10 @@ def laboratory(bench: Any) -> Any:
 @pytest.fixture(scope="module")
 def device(laboratory: Any) -> Iterator[Synthesiser]:
     pumps = PumpBank("TDS:pump:", name="pump", config=Config.model_validate(INSTRUMENTS["pump"]), speed=SPEED)
-    plate = Hotplate("TDS:hotplate:", name="hotplate", speed=SPEED)
-    for part in (pumps, plate):
-        part.wait_for_connection(timeout=30)
-    yield Synthesiser(name="synthesiser", pumps=pumps, hotplate=plate)
+    pumps.wait_for_connection(timeout=30)
+    yield Synthesiser(name="synthesiser", pumps=pumps)
     laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     pumps.destroy()
-    plate.destroy()
 
 
 @pytest.fixture()
@@ -64,7 +59,7 @@ def slow(synthesiser: Synthesiser) -> None:
 def test_it_is_a_synthesiser(synthesiser: Synthesiser) -> None:
     assert isinstance(synthesiser, capabilities.Synthesiser) and isinstance(synthesiser, capabilities.Instrument)
     assert synthesiser.liquids == ("cs", "fa", "ma")
-    assert synthesiser.health().identity == "NE1000V3.928 (0, 1, 2); C-MAG HS7"
+    assert synthesiser.health().identity == "NE1000V3.928 (0, 1, 2)"
 
 
 def test_a_dose_delivers_every_liquid_and_the_world_agrees(laboratory: Any, synthesiser: Synthesiser) -> None:
@@ -130,13 +125,12 @@ def test_stop_ends_a_dose_in_progress(synthesiser: Synthesiser, until: Callable[
         status.wait(30)
 
 
-def test_a_plan_doses_heats_stirs_and_reads(synthesiser: Synthesiser) -> None:
+def test_a_plan_doses_and_reads(synthesiser: Synthesiser) -> None:
     documents: list[tuple[str, Any]] = []
 
     def plan() -> Any:
         yield from bps.open_run()
         yield from bps.mv(synthesiser, Dose({"cs": 0.2}, "key-8"))
-        yield from bps.mv(synthesiser.heater, 50, synthesiser.stirrer, 200)
         yield from bps.trigger_and_read([synthesiser])
         yield from bps.close_run()
 
@@ -144,6 +138,4 @@ def test_a_plan_doses_heats_stirs_and_reads(synthesiser: Synthesiser) -> None:
     event = next(doc for name, doc in documents if name == "event")
     descriptor = next(doc for name, doc in documents if name == "descriptor")
     assert event["data"]["synthesiser_cs_ml"] == pytest.approx(0.2)
-    assert event["data"]["hotplate_temperature"] == pytest.approx(50, abs=1)
     assert descriptor["data_keys"]["synthesiser_cs_ml"]["units"] == "mL"
-    assert descriptor["data_keys"]["hotplate_temperature"]["units"] == "degC"

@@ -125,7 +125,7 @@ def test_a_parameter_that_no_instrument_can_execute_is_refused(tmp_path: Path) -
 
 def test_bounds_beyond_an_instruments_limits_are_refused(tmp_path: Path) -> None:
     hot = [{"name": "anneal_temperature", "type": "range", "bounds": [60, 260]}]
-    with pytest.raises(ConfigError, match=r"parameters\.0\.bounds: given 260\.0 degC; allowed: 0\.\.200 degC \(limits of hotplate\.TEMPERATURE\)"):
+    with pytest.raises(ConfigError, match=r"parameters\.0\.bounds: given 260\.0 degC; allowed: 0\.\.200 degC \(limits of hotplate_a\.TEMPERATURE, hotplate_b\.TEMPERATURE\)"):
         prepared(campaign(tmp_path, parameters=hot, constraints=[]))
 
 
@@ -166,8 +166,8 @@ def test_an_outcome_constraint_on_something_unmeasured_is_refused(tmp_path: Path
 
 
 def test_more_trials_than_the_rack_has_slots_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"budget\.trials: given 25; allowed: 1\.\.24, the slots of the rack"):
-        prepared(campaign(tmp_path, budget={"trials": 25}))
+    with pytest.raises(ConfigError, match=r"budget\.trials: given 61; allowed: 1\.\.60, the slots of the rack"):
+        prepared(campaign(tmp_path, budget={"trials": 61}))
 
 
 def test_a_liquid_in_a_pump_that_does_not_exist_is_refused(tmp_path: Path) -> None:
@@ -176,13 +176,13 @@ def test_a_liquid_in_a_pump_that_does_not_exist_is_refused(tmp_path: Path) -> No
 
 
 def test_limits_wider_than_the_instruments_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"instruments\.hotplate\.limits\.TEMPERATURE: given 900 degC; allowed: 0\.\.310 degC"):
-        load_lab(EXAMPLES / "lab.yaml", {"instruments.hotplate.limits.TEMPERATURE": [0, 900]})
+    with pytest.raises(ConfigError, match=r"instruments\.hotplate_a\.limits\.TEMPERATURE: given 900 degC; allowed: 0\.\.310 degC"):
+        load_lab(EXAMPLES / "lab.yaml", {"instruments.hotplate_a.limits.TEMPERATURE": [0, 900]})
 
 
 def test_limits_of_a_channel_that_does_not_exist_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"limits\.WARMTH: given no setpoint of this instrument; allowed: TEMPERATURE, STIR_RPM"):
-        load_lab(EXAMPLES / "lab.yaml", {"instruments.hotplate.limits": {"WARMTH": [0, 1]}})
+        load_lab(EXAMPLES / "lab.yaml", {"instruments.hotplate_a.limits": {"WARMTH": [0, 1]}})
 
 
 def test_an_endpoint_of_no_known_kind_is_refused() -> None:
@@ -195,6 +195,73 @@ def test_a_laboratory_without_a_detector_station_is_refused(tmp_path: Path) -> N
     less = lab.model_copy(update={"stations": {n: s for n, s in lab.stations.items() if s.role != "detector"}})
     with pytest.raises(ConfigError, match=r"lab\.yaml: stations: given none of role detector"):
         prepared(campaign(tmp_path), less)
+
+
+def stations(lab: LabConfig, **changed: dict[str, Any]) -> dict[str, Any]:
+    """The stations of a laboratory with some of their fields changed, as they stand in a file."""
+    found = {name: station.model_dump() for name, station in lab.stations.items()}
+    for name, fields in changed.items():
+        found[name] = {**found.get(name, found["stage"]), **fields}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"plate_a": {"instrument": "hotplate_c"}},
+         r"lab\.yaml: stations\.plate_a\.instrument: given 'hotplate_c', which is no instrument; allowed: hotplate_a, hotplate_b of kind hotplate"),
+        ({"plate_a": {"instrument": "pump"}}, r"stations\.plate_a\.instrument: given 'pump' of kind pump; allowed: hotplate_a, hotplate_b of kind hotplate"),
+        ({"plate_b": {"instrument": "hotplate_a"}},
+         r"stations\.plate_b\.instrument: given hotplate_a, which stands at plate_a; allowed: one station to an instrument"),
+        ({"plate_b": {"instrument": ""}}, r"stations\.plate_b\.instrument: given nothing; allowed: one of hotplate_a, hotplate_b of kind hotplate"),
+        ({"second": {"instrument": ""}}, r"stations\.second\.instrument: given detector, which stands at stage"),
+        ({"rack": {"instrument": "pump"}}, r"stations\.rack\.instrument: given 'pump'; allowed: nothing, since a rack has no instrument"),
+        ({"stage": {"role": "oven"}}, r"stations\.stage\.role: given 'oven'; allowed: input should be 'synthesiser', 'annealer', 'detector' or 'rack'"),
+    ],
+)
+def test_a_station_with_a_wrong_instrument_is_refused(changed: dict[str, Any], message: str) -> None:
+    lab = load_lab(EXAMPLES / "lab.yaml")
+    with pytest.raises(ConfigError, match=message):
+        load_lab(EXAMPLES / "lab.yaml", {"stations": stations(lab, **changed)})
+
+
+def test_a_synthesiser_that_is_named_as_an_instrument_is_refused() -> None:
+    lab = load_lab(EXAMPLES / "lab.yaml")
+    named = {"pump" if name == "synthesiser" else name: station for name, station in stations(lab).items()}
+    with pytest.raises(ConfigError, match=r"stations\.pump: given the name of an instrument; allowed: another name"):
+        load_lab(EXAMPLES / "lab.yaml", {"stations": named})
+
+
+def test_an_instrument_that_is_the_only_one_of_its_kind_need_not_be_named(tmp_path: Path) -> None:
+    lab = load_lab(EXAMPLES / "lab.yaml")
+    unnamed = load_lab(EXAMPLES / "lab.yaml", {"stations": stations(lab, synthesiser={"instrument": ""}, stage={"instrument": ""})})
+    assert (unnamed.instrument_at("synthesiser"), unnamed.instrument_at("stage"), unnamed.instrument_at("rack")) == ("pump", "detector", "")
+    prepared(campaign(tmp_path), unnamed)
+
+
+def test_a_station_whose_instrument_the_laboratory_lacks_is_refused(tmp_path: Path) -> None:
+    data = read_yaml(EXAMPLES / "lab.yaml")
+    del data["instruments"]["detector"]
+    del data["stations"]["stage"]["instrument"]
+    with pytest.raises(ConfigError, match=r"stations\.stage\.instrument: given nothing; allowed: an instrument of kind detector: there is none yet"):
+        prepared(campaign(tmp_path), LabConfig.model_validate(data))
+
+
+def test_the_limits_of_every_annealer_bind_the_anneal(tmp_path: Path) -> None:
+    lab = load_lab(EXAMPLES / "lab.yaml", {"instruments.hotplate_b.limits.TEMPERATURE": [20, 150]})
+    with pytest.raises(ConfigError, match=r"parameters\.3\.bounds: given 180\.0 degC; allowed: 20\.\.150 degC"):
+        prepared(campaign(tmp_path), lab)
+
+
+def test_with_several_synthesisers_a_liquid_has_to_be_in_each(tmp_path: Path) -> None:
+    data = read_yaml(EXAMPLES / "lab.yaml")
+    data["instruments"]["second_pump"] = {"kind": "pump", "syringes": [{"address": 7, "liquid": "cs"}, {"address": 8, "liquid": "fa"}]}
+    data["stations"]["second"] = {**data["stations"]["synthesiser"], "instrument": "second_pump"}
+    lab = LabConfig.model_validate(data)
+    with pytest.raises(ConfigError, match=r"parameters\.2\.name: given 'ma'; allowed: a loaded liquid \(cs, fa\)"):
+        prepared(campaign(tmp_path), lab)
+    with pytest.raises(ConfigError, match=r"liquids: given .*; allowed: nothing with several pump banks"):
+        prepared(campaign(tmp_path, liquids={"cs": 0}), lab)
 
 
 def test_a_physical_world_cannot_be_measured_by_brightness(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lab.core.capabilities import ArmMove, Dose, Health, Park, Pick, Place
 from lab.core.clock import ScaledClock
 from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, LinkDown, NotBegun
 from lab.core.sample import GRIPPER, UNKNOWN
-from plans.cell import WorkCell
+from plans.cell import Station, WorkCell
 from plans.closed_loop import closed_loop
 from plans.recipes import RECIPES, Carried, Order
 from plans.safe import make_safe, recover
@@ -85,6 +85,10 @@ class Arm(Instrument):
 class Heater(Instrument):
     plate_c = 25.0
 
+    def __init__(self, name: str, log: list[str]) -> None:
+        super().__init__(name, log)
+        self.stirrer = Stirrer("stirrer", log)
+
     def set(self, temperature_c: float) -> Status:
         status = self.do(f"set {temperature_c:g}")
         if status.success:
@@ -114,7 +118,6 @@ class Synthesiser(Instrument):
 
     def __init__(self, name: str, log: list[str]) -> None:
         super().__init__(name, log)
-        self.heater, self.stirrer = Heater("heater", log), Stirrer("stirrer", log)
         self.counted: dict[str, float] = {}
 
     def set(self, dose: Dose) -> Status:
@@ -173,7 +176,7 @@ class Journal:
     def dose_failed(self, key: str, dispensed_ml: Mapping[str, float], cause: str) -> None:
         self.log.append(f"dose failed {dict(dispensed_ml)}: {cause}")
 
-    def step_began(self, station: str, what: str) -> int:
+    def step_began(self, station: str, what: str, name: str = "") -> int:
         return 1
 
     def step_ended(self, step: int, cause: str = "") -> None:
@@ -233,8 +236,10 @@ class Bench:
     def __init__(self, tmp_path: Path) -> None:
         self.log: list[str] = []
         self.arm, self.synthesiser, self.detector = Arm("arm", self.log), Synthesiser("synthesiser", self.log), Detector("detector", self.log)
-        self.cell = WorkCell(self.arm, self.synthesiser, self.detector, "synthesiser", "stage", ("rack.1", "rack.2"),
-                             ScaledClock(100000), tmp_path)
+        self.heater = Heater("heater", self.log)
+        stations = (Station("synthesiser", "synthesiser", self.synthesiser), Station("plate", "annealer", self.heater),
+                    Station("stage", "detector", self.detector))
+        self.cell = WorkCell(self.arm, stations, ("rack.1", "rack.2"), ScaledClock(100000), tmp_path)
         self.documents: list[tuple[str, dict[str, Any]]] = []
         self.RE = RunEngine(context_managers=[])
         self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
@@ -256,17 +261,17 @@ def test_a_sample_is_made_measured_and_put_back_and_every_act_is_announced_first
     bench.run(conductor)
     assert not conductor.failures
     wanted = ["announced rack.1 -> gripper", "arm pick rack.1", "announced gripper -> synthesiser", "arm place synthesiser",
-              "announced dose s0:dose", "synthesiser dose cs=0.250 fa=0.750", "heater set 120", "heater off",
-              "arm pick synthesiser", "arm place stage", "detector stage", "detector trigger", "detector unstage", "measured",
+              "announced dose s0:dose", "synthesiser dose cs=0.250 fa=0.750", "arm pick synthesiser", "arm place plate",
+              "stirrer set 300", "heater set 120", "heater off", "stirrer set 0", "arm pick plate", "arm place stage", "detector stage", "detector trigger", "detector unstage", "measured",
               "arm pick stage", "arm place rack.1"]
     positions = [bench.log.index(line) for line in wanted]
     assert positions == sorted(positions)
-    assert bench.log.count("move done") == 6
+    assert bench.log.count("move done") == 8
 
 
 def test_what_was_carried_out_is_reported_not_what_was_planned(bench: Bench) -> None:
     conductor = Conductor(bench.log)
-    bench.synthesiser.heater.set = lambda c: setattr(bench.synthesiser.heater, "plate_c", c - 1.5) or finished()  # type: ignore[method-assign]
+    bench.heater.set = lambda c: setattr(bench.heater, "plate_c", c - 1.5) or finished()  # type: ignore[method-assign]
     bench.run(conductor)
     assert conductor.reported is not None
     assert conductor.reported.settings["anneal_temperature"] == pytest.approx(118.5)
@@ -276,7 +281,7 @@ def test_what_was_carried_out_is_reported_not_what_was_planned(bench: Bench) -> 
 
 def test_an_anneal_whose_plate_does_not_hold_its_temperature_fails_the_sample(bench: Bench) -> None:
     conductor = Conductor(bench.log)
-    bench.synthesiser.heater.set = lambda c: setattr(bench.synthesiser.heater, "plate_c", 80.0) or finished()  # type: ignore[method-assign]
+    bench.heater.set = lambda c: setattr(bench.heater, "plate_c", 80.0) or finished()  # type: ignore[method-assign]
     bench.run(conductor)
     assert [str(e) for e in conductor.failures] == [
         "heater: the plate is at 80 degC where it shall hold 120 degC; look at its display for an error"]
@@ -285,7 +290,7 @@ def test_an_anneal_whose_plate_does_not_hold_its_temperature_fails_the_sample(be
 
 
 def test_a_warm_plate_is_cooled_before_a_substrate_is_loaded(bench: Bench) -> None:
-    bench.synthesiser.heater.plate_c = 150.0
+    bench.heater.plate_c = 150.0
     bench.run(Conductor(bench.log))
     assert bench.log.index("heater cool 60") < bench.log.index("arm pick rack.1")
 
@@ -312,7 +317,7 @@ def test_a_failed_sample_is_put_away_so_that_the_station_is_free(bench: Bench) -
 
 
 def test_the_heater_goes_off_when_the_anneal_fails(bench: Bench) -> None:
-    bench.synthesiser.heater.fails["set"] = [LinkDown("hotplate: no answer")]
+    bench.heater.fails["set"] = [LinkDown("hotplate: no answer")]
     bench.run(Conductor(bench.log))
     assert "heater off" in bench.log[bench.log.index("heater set 120"):]
 
@@ -359,7 +364,7 @@ def unplugged(bench: Bench) -> bool:
     return False
 
 
-@pytest.mark.parametrize("place", ["synthesiser", "stage", "rack.1"])
+@pytest.mark.parametrize("place", ["synthesiser", "plate", "stage", "rack.1"])
 def test_a_sample_of_which_nobody_knows_where_it_is_is_looked_for_and_put_back(bench: Bench, place: str) -> None:
     stands_at(bench, place)
     conductor = Conductor(bench.log)
@@ -375,7 +380,7 @@ def test_a_sample_that_is_found_nowhere_is_said_and_keeps_no_other_from_being_ma
     bench.run(conductor)
     assert conductor.journal.place == UNKNOWN
     assert conductor.troubles == ["sample s0: not put away: nobody knows where it is: "
-                                  "arm: the gripper found no sample at synthesiser, stage, rack.1"]
+                                  "arm: the gripper found no sample at synthesiser, plate, stage, rack.1"]
 
 
 def test_no_sample_is_carried_into_one_that_could_not_be_put_away(bench: Bench) -> None:
@@ -429,7 +434,7 @@ def test_everything_is_made_safe_in_order_and_one_dead_instrument_keeps_no_other
     bench.synthesiser.fails["safe"] = [LinkDown("pump: no answer")]
     conductor = Conductor(bench.log, n=0)
     bench.run(conductor)
-    assert [line for line in bench.log if line.endswith("safe") or line == "arm park"] == ["synthesiser safe", "arm safe", "detector safe", "arm park"]
+    assert [line for line in bench.log if line.endswith("safe") or line == "arm park"] == ["heater safe", "synthesiser safe", "arm safe", "detector safe", "arm park"]
     assert conductor.troubles == ["synthesiser: not safe: pump: no answer"]
 
 
@@ -496,7 +501,7 @@ def test_recovery_is_tried_again_until_patience_ends(bench: Bench, monkeypatch: 
     bench.RE(plan(lambda: recover(bench.cell)))
     assert found["wrong"] == {"arm": "arm: no answer"}
     bench.RE(plan(lambda: make_safe(bench.cell)))
-    assert found["wrong"] == {"synthesiser": "safe", "arm": "safe, parked", "detector": "safe"}
+    assert found["wrong"] == {"heater": "safe", "synthesiser": "safe", "arm": "safe, parked", "detector": "safe"}
 
 
 def test_place_and_pick_are_values() -> None:

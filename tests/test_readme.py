@@ -211,7 +211,7 @@ def test_the_instrument_of_the_page_can_be_added_by_the_letter(tmp_path: Path) -
         elif first.startswith("class BalanceConfig"):
             insert("lab/core/config.py", "InstrumentConfig = ", block)
         elif first.startswith("    def mass_g"):
-            insert("sim/world.py", "    def set_heater(", block)
+            insert("sim/world.py", "    def infuse(", block)
         else:
             assert first.startswith("def _balance")
             insert("sim/laboratory.py", "_BUILD: ", block)

@@ -271,10 +271,10 @@ def test_a_real_table_is_seen_through_pumps_and_frames(name: str, columns: list[
     simulated.open_gripper(lab.places["synthesiser"].pose)
     design = max(table.designs, key=lambda d: between.mean(d))
     for address, part in enumerate(design):
-        simulated.infuse(address, float(part) / scale)
+        simulated.infuse("pump", address, float(part) / scale)
     simulated.close_gripper(lab.places["synthesiser"].pose)
     simulated.open_gripper(lab.places["stage"].pose)
-    seen = [value_of(float(frame.mean()) / 2.0, full_scale) for frame in simulated.expose(2.0, 2)]
+    seen = [value_of(float(frame.mean()) / 2.0, full_scale) for frame in simulated.stage("detector").expose(2.0, 2)]
     assert seen[0] == pytest.approx(seen[1], rel=0.01)
     assert abs(seen[0] - between.mean(design)) < 5 * between.deviation(design) + 0.1 * full_scale[1]
 

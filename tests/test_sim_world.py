@@ -19,11 +19,14 @@ from sim.counting import CountingNoise
 from sim.film import Film, ThermalHistory
 from sim.physical import INSTRUMENT_FWHM_DEG, PhysicalResponse, phases
 from sim.powder import Peak, RingMap, pseudo_voigt, scherrer_fwhm_deg
+from sim.stage import Stage
 from sim.thermal import AMBIENT_C, Plate
 from sim.world import CALIBRATION_ERROR, World
 
 STATIONS = {
     "synthesiser": {"role": "synthesiser", "origin": {"pose": [190, 0, 80, 180, 0, 180]}},
+    "plate_a": {"role": "annealer", "instrument": "hotplate_a", "origin": {"pose": [135, 135, 80, 180, 0, 135]}},
+    "plate_b": {"role": "annealer", "instrument": "hotplate_b", "origin": {"pose": [-135, 135, 80, 180, 0, 45]}},
     "stage": {"role": "detector", "origin": {"pose": [0, 190, 80, 180, 0, -90]}},
     "rack": {"role": "rack", "slots": 4, "columns": 2, "step_mm": [20, -20], "origin": {"pose": [60, -130, 60, 180, 0, 180]}},
 }
@@ -33,7 +36,7 @@ def laboratory(seed: int = 1, **more: object) -> LabConfig:
     syringes = [{"address": i, "liquid": name} for i, name in enumerate(("cs", "fa", "ma", "DMF"))]
     return LabConfig.model_validate({
         "name": "test", "world": {"kind": "physical", "seed": seed}, "stations": STATIONS,
-        "instruments": {"pump": {"kind": "pump", "syringes": syringes},
+        "instruments": {"pump": {"kind": "pump", "syringes": syringes}, "hotplate_a": {"kind": "hotplate"}, "hotplate_b": {"kind": "hotplate"},
                         "detector": {"kind": "detector", "geometry": {"shape": [128, 128], "beam_center_px": [63.5, 63.5], "pixel_um": 688}}},
         **more})
 
@@ -53,15 +56,16 @@ class Bench:
     def dose(self, volumes_ml: Mapping[int, float], steps: int = 1) -> None:
         for address, volume_ml in volumes_ml.items():
             for _ in range(steps):
-                self.world.infuse(address, volume_ml / steps)
+                self.world.infuse("pump", address, volume_ml / steps)
 
     def make_film(self, slot: str, volumes_ml: Mapping[int, float], anneal_c: float, anneal_s: float = 600.0) -> None:
         self.move(slot, "synthesiser")
         self.dose(volumes_ml)
-        self.world.set_heater(anneal_c)
+        self.move("synthesiser", "plate_a")
+        self.world.set_heater("hotplate_a", anneal_c)
         self.clock.advance(anneal_s + 120.0)
-        self.world.set_heater(None)
-        self.move("synthesiser", "stage")
+        self.world.set_heater("hotplate_a", None)
+        self.move("plate_a", "stage")
 
     @property
     def account(self) -> dict:
@@ -126,10 +130,10 @@ def test_without_a_sample_a_dose_is_spilled(bench: Bench) -> None:
 def test_what_is_withdrawn_comes_from_the_mixture_and_never_more_than_there_is(bench: Bench) -> None:
     bench.move("rack.1", "synthesiser")
     bench.dose({0: 0.4, 1: 0.4})
-    bench.world.infuse(3, -0.2)
+    bench.world.infuse("pump", 3, -0.2)
     first, second = (d["true_ml"] for d in bench.account["doses"])
     assert first + second == pytest.approx(0.6, rel=0.03)
-    bench.world.infuse(3, -5.0)
+    bench.world.infuse("pump", 3, -5.0)
     assert sum(d["true_ml"] for d in bench.account["doses"]) == pytest.approx(0.0, abs=1e-12)
 
 
@@ -174,29 +178,29 @@ def test_a_sample_let_go_where_none_can_stand_is_lost(bench: Bench, pose: tuple[
 
 
 def test_the_plate_heats_at_a_bounded_rate_settles_and_cools_slower(bench: Bench) -> None:
-    bench.world.set_heater(140.0)
+    bench.world.set_heater("hotplate_a", 140.0)
     bench.clock.advance(20.0)
-    assert bench.world.plate_c() == pytest.approx(AMBIENT_C + 30.0, abs=1.0)
+    assert bench.world.plate_c("hotplate_a") == pytest.approx(AMBIENT_C + 30.0, abs=1.0)
     bench.clock.advance(180.0)
-    assert bench.world.plate_c() == pytest.approx(140.0, abs=0.1)
-    assert 130.0 < bench.world.probe_c() < 140.0
-    bench.world.set_heater(None)
+    assert bench.world.plate_c("hotplate_a") == pytest.approx(140.0, abs=0.1)
+    assert 130.0 < bench.world.probe_c("hotplate_a") < 140.0
+    bench.world.set_heater("hotplate_a", None)
     bench.clock.advance(20.0)
-    assert 130.0 < bench.world.plate_c() < 139.0
+    assert 130.0 < bench.world.plate_c("hotplate_a") < 139.0
     bench.clock.advance(36000.0)
-    assert bench.world.plate_c() == pytest.approx(AMBIENT_C, abs=0.05)
+    assert bench.world.plate_c("hotplate_a") == pytest.approx(AMBIENT_C, abs=0.05)
 
 
 @given(st.lists(st.floats(0.05, 90.0), min_size=1, max_size=12))
 def test_the_plate_does_not_care_how_often_it_is_asked(pauses_s: list[float]) -> None:
     once, often = Bench(laboratory()), Bench(laboratory())
     for bench in (once, often):
-        bench.world.set_heater(110.0)
+        bench.world.set_heater("hotplate_a", 110.0)
     for pause_s in pauses_s:
         often.clock.advance(pause_s)
-        often.world.plate_c()
+        often.world.plate_c("hotplate_a")
     once.clock.advance(sum(pauses_s))
-    assert once.world.plate_c() == pytest.approx(often.world.plate_c(), abs=0.8)
+    assert once.world.plate_c("hotplate_a") == pytest.approx(often.world.plate_c("hotplate_a"), abs=0.8)
 
 
 def test_a_setpoint_below_the_room_only_lets_the_plate_cool() -> None:
@@ -226,11 +230,62 @@ def test_a_sample_in_the_rack_stays_cold_while_another_is_heated(bench: Bench) -
 def test_stirring_is_remembered_as_the_speed_held_longest(bench: Bench) -> None:
     bench.move("rack.1", "synthesiser")
     bench.dose({1: 0.5})
+    bench.move("synthesiser", "plate_a")
     for rpm, duration_s in ((200.0, 10.0), (450.0, 300.0), (0.0, 500.0)):
-        bench.world.set_stirrer(rpm)
-        assert bench.world.stir_rpm() == rpm
+        bench.world.set_stirrer("hotplate_a", rpm)
+        assert bench.world.stir_rpm("hotplate_a") == rpm
         bench.clock.advance(duration_s)
     assert bench.account["samples"]["substrate:rack.1"]["stir_rpm"] == 450.0
+
+
+def test_a_hotplate_heats_and_stirs_what_stands_on_it_and_nothing_else(bench: Bench) -> None:
+    for slot, plate in (("rack.1", "plate_a"), ("rack.2", "plate_b"), ("rack.3", "synthesiser")):
+        bench.move(slot, "synthesiser")
+        bench.dose({1: 0.5})
+        if plate != "synthesiser":
+            bench.move("synthesiser", plate)
+    for hotplate, target_c, rpm in (("hotplate_a", 100.0, 200.0), ("hotplate_b", 150.0, 400.0)):
+        bench.world.set_heater(hotplate, target_c)
+        bench.world.set_stirrer(hotplate, rpm)
+    bench.clock.advance(600.0)
+    samples = bench.account["samples"]
+    assert [samples[f"substrate:rack.{n}"]["peak_c"] for n in (1, 2, 3)] == pytest.approx([100.0, 150.0, AMBIENT_C], abs=0.1)
+    assert [samples[f"substrate:rack.{n}"]["stir_rpm"] for n in (1, 2, 3)] == [200.0, 400.0, 0.0]
+
+
+def test_what_a_sample_has_been_through_goes_with_it_from_plate_to_plate(bench: Bench) -> None:
+    bench.world.set_heater("hotplate_a", 100.0)
+    bench.world.set_heater("hotplate_b", 140.0)
+    bench.move("rack.1", "synthesiser")
+    bench.dose({1: 0.5})
+    bench.clock.advance(300.0)
+    for origin, target in (("synthesiser", "plate_b"), ("plate_b", "plate_a")):
+        bench.move(origin, target)
+        bench.clock.advance(300.0)
+    sample = bench.account["samples"]["substrate:rack.1"]
+    assert sample["peak_c"] == pytest.approx(140.0, abs=0.1)
+    assert sample["anneal_s"] == pytest.approx(280.0, abs=15.0)
+    assert sample["temperature_c"] == pytest.approx(100.0, abs=0.1)
+
+
+def test_a_hot_sample_cools_in_the_gripper_and_then_rests(bench: Bench) -> None:
+    bench.make_film("rack.1", {1: 0.5}, anneal_c=150.0)
+    assert bench.account["samples"]["substrate:rack.1"]["temperature_c"] > 100.0
+    bench.world.close_gripper(laboratory().places["stage"].pose)
+    bench.clock.advance(3600.0)
+    assert bench.account["samples"]["substrate:rack.1"]["temperature_c"] == pytest.approx(AMBIENT_C, abs=0.02)
+
+
+@pytest.mark.parametrize("looks", [1, 50])
+def test_the_time_that_a_film_waits_in_the_cold_is_counted_whoever_looks(bench: Bench, looks: int) -> None:
+    bench.move("rack.1", "synthesiser")
+    bench.clock.advance(500.0)
+    bench.dose({1: 0.5})
+    for _ in range(looks):
+        bench.clock.advance(100.0 / looks)
+        seen = bench.account["samples"]["substrate:rack.1"]
+    assert seen["anneal_s"] == pytest.approx(100.0)
+    assert seen["anneal_c"] == pytest.approx(AMBIENT_C)
 
 
 def test_a_rate_is_integrated_over_the_history() -> None:
@@ -360,7 +415,7 @@ def test_annealing_sharpens_the_lines() -> None:
 
 
 def frames(bench: Bench, count_time_s: float = 2.0, n: int = 1) -> list[np.ndarray]:
-    return list(bench.world.expose(count_time_s, n))
+    return list(bench.world.stage("detector").expose(count_time_s, n))
 
 
 def test_an_empty_stage_and_a_bare_substrate_give_background_only(bench: Bench) -> None:
@@ -378,7 +433,7 @@ def test_an_empty_stage_and_a_bare_substrate_give_background_only(bench: Bench) 
 def test_what_was_really_dosed_is_what_is_seen(bench: Bench) -> None:
     bench.make_film("rack.1", {2: 0.9, 1: 0.1}, 150.0)
     (frame,) = frames(bench, 60.0)
-    rings = RingMap(bench.world.geometry)
+    rings = RingMap(bench.world.stage("detector").geometry)
     leading = {name: frame[np.abs(rings.two_theta_deg - lines[0].two_theta_deg(1.0)) < 0.15].mean() for name, lines in SECONDARY.items()}
     assert max(leading, key=lambda name: leading[name]) == "pbi2"
 
@@ -386,7 +441,7 @@ def test_what_was_really_dosed_is_what_is_seen(bench: Bench) -> None:
 def test_long_exposures_come_in_32_bits(bench: Bench) -> None:
     assert frames(bench, 20.0)[0].dtype == np.uint16
     assert frames(bench, 21.0)[0].dtype == np.uint32
-    assert World.bit_depth(21.0) == 32
+    assert Stage.bit_depth(21.0) == 32
 
 
 def test_the_same_deeds_give_the_same_frames_and_another_seed_other_ones() -> None:

@@ -128,10 +128,20 @@ class Arm(Protocol):
 
 
 @runtime_checkable
-class Heater(Protocol):
-    """Holds a temperature in degC. The status of ``set`` is done when the plate is at temperature."""
+class Stirrer(Protocol):
+    """Stirs at so many rpm; 0 stops it."""
 
     name: str
+
+    def set(self, rpm: float) -> Status: ...
+
+
+@runtime_checkable
+class Heater(Protocol):
+    """Holds a temperature in degC, and stirs. The status of ``set`` is done when the plate is at temperature."""
+
+    name: str
+    stirrer: Stirrer
 
     def set(self, temperature_c: float) -> Status: ...
 
@@ -149,21 +159,10 @@ class Heater(Protocol):
 
 
 @runtime_checkable
-class Stirrer(Protocol):
-    """Stirs at so many rpm; 0 stops it."""
-
-    name: str
-
-    def set(self, rpm: float) -> Status: ...
-
-
-@runtime_checkable
 class Synthesiser(Protocol):
-    """Doses liquids into the sample standing on it, heats it and stirs it."""
+    """Doses liquids into the sample standing at it."""
 
     name: str
-    heater: Heater
-    stirrer: Stirrer
     liquids: tuple[str, ...]
 
     def set(self, dose: Dose) -> Status:
@@ -177,7 +176,7 @@ class Synthesiser(Protocol):
     def recover(self) -> Status: ...
 
     def make_safe(self) -> Status:
-        """Pumps stopped, heater off, stirrer off."""
+        """Pumps stopped."""
         ...
 
 

@@ -106,6 +106,10 @@ class DetectorConfig(_Instrument):
 InstrumentConfig = Annotated[PumpBank | Hotplate | ArmConfig | DetectorConfig, Field(discriminator="kind")]
 
 
+INSTRUMENT_OF_ROLE = {"synthesiser": "pump", "annealer": "hotplate", "detector": "detector"}
+"""The kind of instrument at a station, by the station's role. A rack has none."""
+
+
 class Station(_Model):
     """A place, or a row of numbered ones, where samples may stand.
 
@@ -113,7 +117,9 @@ class Station(_Model):
     Place names: the station's name when there is one slot, else ``name.1 .. name.N``.
     """
 
-    role: Literal["synthesiser", "detector", "rack"]
+    role: Literal["synthesiser", "annealer", "detector", "rack"]
+    instrument: str = ""
+    """The instrument at it; may be left out where the laboratory has one of the kind its role needs (`INSTRUMENT_OF_ROLE`)."""
     origin: ArmPlace
     slots: Annotated[int, Field(ge=1, le=400)] = 1
     columns: Annotated[int, Field(ge=1)] = 1
@@ -173,6 +179,48 @@ class LabConfig(_Model):
             except LimitError as error:
                 raise ValueError(str(error)) from error
         return self
+
+    @model_validator(mode="after")
+    def _stations_have_instruments_of_their_own(self) -> LabConfig:
+        stands_at: dict[str, str] = {}
+        for name, station in self.stations.items():
+            self._check_instrument(name, station)
+            instrument = self.instrument_at(name)
+            if instrument and instrument in stands_at:
+                raise ValueError(f"stations.{name}.instrument: given {instrument}, which stands at {stands_at[instrument]}; "
+                                 "allowed: one station to an instrument")
+            stands_at[instrument] = name
+            if station.role == "synthesiser" and name in self.instruments:
+                raise ValueError(f"stations.{name}: given the name of an instrument; allowed: another name, since its device takes it")
+        return self
+
+    def _check_instrument(self, name: str, station: Station) -> None:
+        kind, given = INSTRUMENT_OF_ROLE.get(station.role), station.instrument
+        field = f"stations.{name}.instrument"
+        if kind is None:
+            if given:
+                raise ValueError(f"{field}: given {given!r}; allowed: nothing, since a {station.role} has no instrument")
+            return
+        fitting = [n for n, instrument in self.instruments.items() if instrument.kind == kind]
+        allowed = f"{', '.join(fitting) or 'nothing, since there is no instrument'} of kind {kind}"
+        if given and given not in self.instruments:
+            raise ValueError(f"{field}: given {given!r}, which is no instrument; allowed: {allowed}")
+        if given and given not in fitting:
+            raise ValueError(f"{field}: given {given!r} of kind {self.instruments[given].kind}; allowed: {allowed}")
+        if not given and len(fitting) > 1:
+            raise ValueError(f"{field}: given nothing; allowed: one of {allowed}")
+
+    def instrument_at(self, station: str) -> str:
+        """Name of the instrument at a station; empty for a rack, and where the laboratory has none of the kind."""
+        one = self.stations[station]
+        if one.instrument:
+            return one.instrument
+        kind = INSTRUMENT_OF_ROLE.get(one.role)
+        return next((name for name, instrument in self.instruments.items() if instrument.kind == kind), "")
+
+    def stations_of(self, role: str) -> tuple[str, ...]:
+        """Names of the stations of a role, in the order of the file."""
+        return tuple(name for name, station in self.stations.items() if station.role == role)
 
     def channels(self, name: str) -> tuple[Channel, ...]:
         """Channel table of the instrument `name`, this laboratory's limits in it."""
