@@ -61,9 +61,9 @@ class Told:
     def __init__(self, journal: Journal, tell: Callable[[str, str], None]) -> None:
         self._journal, self._tell = journal, tell
 
-    def step_began(self, station: str, what: str) -> int:
+    def step_began(self, station: str, what: str, name: str = "") -> int:
         self._tell(station, what)
-        return self._journal.step_began(station, what)
+        return self._journal.step_began(station, what, name)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)

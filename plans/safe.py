@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from bluesky.utils import FailedStatus, Msg
+from bluesky.utils import FailedStatus
 
 from lab.core.capabilities import Instrument, Park
 from lab.core.errors import LabError
 from plans.cell import WorkCell
-from plans.stubs import Plan, act_alone, cause_of
+from plans.stubs import Plan, act_alone, cause_of, pause
 
 
 def make_safe(cell: WorkCell) -> Plan:
@@ -32,14 +33,17 @@ def make_safe(cell: WorkCell) -> Plan:
     return result
 
 
-def recover(cell: WorkCell, patience_s: float = 0.0) -> Plan:
-    """Clear errors and get every instrument ready.
+def ready(instruments: Iterable[Any], patience_s: float, *, is_after_failure: bool = False) -> Plan:
+    """Get instruments ready: those that say that something is wrong, or after a failure all of them.
 
     Parameters
     ----------
-    cell : WorkCell
+    instruments : iterable of Instrument
+        Others (without health) are left alone.
     patience_s : float
-        Wall seconds during which instruments that are not ready (unplugged, say) are tried again, once a second.
+        Wall seconds during which those that are not ready (unplugged, say) are tried again, once a second.
+    is_after_failure : bool
+        Clear errors and ready them even if they seem well.
 
     Returns
     -------
@@ -47,17 +51,28 @@ def recover(cell: WorkCell, patience_s: float = 0.0) -> Plan:
         What is still wrong, by instrument; empty when all are ready.
     """
     deadline = time.monotonic() + patience_s
-    waiting: dict[str, Instrument] = {instrument.name: instrument for instrument in cell.instruments}
-    while True:
+    waiting = [one for one in instruments if isinstance(one, Instrument) and (is_after_failure or not _is_well(one))]
+    while waiting:
         wrong: dict[str, str] = {}
-        for name, instrument in waiting.items():
-            said = yield from _attempt(act_alone(f"recover {name}", instrument.recover))
+        for instrument in waiting:
+            said = yield from _attempt(act_alone(f"recover {instrument.name}", instrument.recover))
             if said != "safe":
-                wrong[name] = said
+                wrong[instrument.name] = said
         if not wrong or time.monotonic() > deadline:
             return wrong
-        waiting = {name: waiting[name] for name in wrong}
-        yield Msg("sleep", None, 1.0)
+        waiting = [one for one in waiting if one.name in wrong]
+        yield from pause(1.0)
+    return {}
+
+
+def _is_well(instrument: Instrument) -> bool:
+    health = instrument.health()
+    return health.is_connected and not health.cause
+
+
+def recover(cell: WorkCell, patience_s: float = 0.0) -> Plan:
+    """`ready` for all of a work cell, whatever their state."""
+    return (yield from ready(cell.instruments, patience_s, is_after_failure=True))
 
 
 def _park(cell: WorkCell) -> Plan:

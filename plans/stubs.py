@@ -88,6 +88,11 @@ def hold(clock: Clock, lab_s: float) -> Plan:
         elapsed.cancel()
 
 
+def pause(wall_s: float) -> Plan:
+    """Wait so many wall seconds: for people and for lines, to which laboratory time means nothing."""
+    yield Msg("sleep", None, wall_s)
+
+
 def cause_of(error: BaseException) -> LabError:
     """The LabError behind whatever a plan caught, in the instrument's own words where there are any.
 
@@ -108,9 +113,9 @@ def cause_of(error: BaseException) -> LabError:
 
 
 @contextmanager
-def step(journal: Journal, station: str, what: str) -> Iterator[None]:
-    """Book the station as busy while the block runs, and its end with the cause if it fails."""
-    number = journal.step_began(station, what)
+def step(journal: Journal, station: str, what: str, name: str = "") -> Iterator[None]:
+    """Book the station as busy while the block runs, and its end with the cause if it fails; `name` is the step of the recipe."""
+    number = journal.step_began(station, what, name)
     try:
         yield
     except GeneratorExit:
@@ -128,7 +133,7 @@ def transfer(cell: WorkCell, journal: Journal, origin: str, target: str) -> Plan
     When a half fails, the ledger holds the truth as far as the gripper can tell it: still at the origin, in the gripper,
     or unknown.
     """
-    with step(journal, "arm", f"{origin} -> {target}"):
+    with step(journal, "arm", f"{origin} -> {target}", "transfer"):
         if origin != GRIPPER:
             yield from half_transfer(cell, journal, Pick(origin), origin, GRIPPER)
         yield from half_transfer(cell, journal, Place(target), GRIPPER, target)

@@ -114,8 +114,8 @@ class Policy:
         stated = [recovery.patience_s for recovery in recoveries if "patience_s" in recovery.model_fields_set]
         self.patience_s = stated[0] if stated else Recovery().patience_s
 
-    def decide(self, error: LabError, step: str, done: Mapping[Rule, int]) -> Decision:
-        """What to do about an error.
+    def decide(self, error: LabError, step: str, done: Mapping[Rule, int], *, is_spoilt: bool = False) -> Decision:
+        """What to do about an error; nothing fits: the sample is skipped.
 
         Parameters
         ----------
@@ -124,9 +124,11 @@ class Policy:
             Of the recipe, or ``transfer``.
         done : mapping of Rule to int
             How often each rule has been followed for this sample's step.
+        is_spoilt : bool
+            The step has begun to change the sample, so that it cannot be done again with this one: rules that retry do not fit.
         """
         for rule in self.rules:
-            if not rule.fits(error, step):
+            if not rule.fits(error, step) or (is_spoilt and rule.do == "retry"):
                 continue
             if rule.do in ("retry", "remake") and done.get(rule, 0) >= rule.times:
                 continue
