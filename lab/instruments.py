@@ -9,6 +9,7 @@ from typing import Any
 from devices.arm import Arm
 from devices.detector import Detector
 from devices.hotplate import Hotplate
+from devices.plc import Plc
 from devices.pump import PumpBank
 from devices.synthesiser import Synthesiser
 from lab.core.clock import Clock
@@ -19,7 +20,7 @@ from plans.cell import Station, WorkCell
 CONNECT_S = 10.0
 """Wall seconds for the Channel Access connections of one device."""
 
-DEVICES: dict[str, Callable[..., Any]] = {"pump": PumpBank, "hotplate": Hotplate, "arm": Arm, "detector": Detector}
+DEVICES: dict[str, Callable[..., Any]] = {"pump": PumpBank, "hotplate": Hotplate, "arm": Arm, "detector": Detector, "plc": Plc}
 """The device of each kind of instrument: made with its PV prefix, and ``name``, ``config`` and ``speed`` by keyword."""
 
 

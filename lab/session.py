@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bluesky import RunEngine
 
     from lab.campaign import Campaign, End, Reporter
+    from lab.guards import Guards
     from lab.records.catalogue import Catalogue
     from lab.records.documents import JsonlWriter
     from lab.records.ledger import Ledger
@@ -82,7 +83,11 @@ class Session:
         self.endpoints: dict[str, str] = {}
         self.devices: dict[str, Any] = {}
         self._watch: Watch | None = None
+        self.guards: Guards | None = None
+        self._running: list[str] = []
+        """Campaigns under way, by their id in the ledger."""
         self._loss = ""
+        self._ended_by = ""
         self._is_started = False
         self.ledger: Ledger
         self.documents: JsonlWriter
@@ -117,10 +122,22 @@ class Session:
         self._watch = Watch(self.bridges, self._say_and_note, self.simulator, self._lose)
         self._watch.start()
         self._is_started = True
+        self._guard()
         for name, device in self.devices.items():
             health = device.health()
             if not health.is_connected:
                 self.say(f"{name} is offline ({self.endpoints.get(name, 'composed')}): {health.cause}")
+
+    def _guard(self) -> None:
+        """Watch the interlocks from now on."""
+        from lab.guards import Guards
+
+        def note(words: str) -> None:
+            for campaign in tuple(self._running):
+                self.ledger.note(campaign, "interlock", words)
+
+        self.guards = Guards(self.lab, self.devices, say=self._say_and_note, note=note, make_safe=self.make_safe, end=self._end_plan)
+        self.guards.start(self.RE)
 
     def close(self) -> None:
         """Make the instruments safe, end the processes in order, close the records. May be called twice; Ctrl-C does not hurry it."""
@@ -131,6 +148,9 @@ class Session:
         if self._watch is not None:
             self._watch.end()
             self._watch = None
+        if self.guards is not None:
+            self.guards.stop()
+            self.guards = None
         if self._is_started:
             self._is_started = False
             for name, said in self.make_safe().items():
@@ -170,6 +190,8 @@ class Session:
         ------
         ConfigError
             Before anything moves (see `lab.validation`).
+        InterlockError
+            When an interlock forbids to begin.
         """
         from lab.campaign import Campaign, Collector, End
         from lab.instruments import work_cell
@@ -177,13 +199,16 @@ class Session:
         from plans.closed_loop import closed_loop
 
         translation = Translation(config, self.lab, file)
+        if self.guards is not None:
+            self.guards.check_start()
         optimizer = make_optimizer(config)
         campaign_id = self.ledger.open_campaign(config.name, config.model_dump_json(), self.lab.model_dump_json())
         collector = Collector()
         cell = work_cell(self.lab, self.devices, self.clock, self.home.frames(campaign_id))
         campaign = Campaign(config, self.ledger, campaign_id, optimizer, translation, self._evaluator(config), collector,
                             cell.rack, self.clock, reporter)
-        end = End("interrupted", "the session ended")
+        end, self._ended_by = End("interrupted", "the session ended"), ""
+        self._running.append(campaign_id)
         with self._interruptible(campaign) as interrupted:
             reporter.began(campaign)
             self._warm_up(config)
@@ -197,6 +222,7 @@ class Session:
                 raise
             finally:
                 self.RE.unsubscribe(token)
+                self._running.remove(campaign_id)
                 campaign.close(end)
         if campaign.unexpected is not None:
             raise campaign.unexpected
@@ -212,8 +238,8 @@ class Session:
         try:
             self.RE(plan)
         except RunEngineInterrupted:
-            if self._loss:
-                return End("failed", self._loss)
+            if self._loss or self._ended_by:
+                return End("failed", self._loss or self._ended_by)
             return End("interrupted", interrupted[0] if interrupted else "aborted at the console")
         return campaign.end if campaign.end is not None else End("failed", "the plan ended without an end")
 
@@ -327,6 +353,22 @@ class Session:
             self.RE.abort(cause)
         except TransitionError:
             log.info("no plan was under way")
+
+    def _end_plan(self, cause: str) -> None:
+        """An interlock ends the plan that is under way."""
+        from bluesky.utils import TransitionError
+
+        self._ended_by = cause
+        while True:
+            try:
+                self.RE.abort(cause)
+            except TransitionError:
+                if not self._running:
+                    log.info("no plan was under way")
+                    return
+                time.sleep(0.05)  # a campaign whose plan has not begun yet, or is over
+            else:
+                return
 
     def _say_and_note(self, text: str) -> None:
         log.warning(text)

@@ -26,14 +26,15 @@ from lab.core.clock import Clock
 from lab.core.errors import ConfigError, LabError
 from sim.parcels import Parcel
 
-Kind = Literal["drop", "delay", "corrupt", "truncate", "unsolicited", "hang", "hang_up", "unplug", "power_cycle", "slow", "error"]
+Kind = Literal["drop", "delay", "corrupt", "truncate", "unsolicited", "hang", "hang_up", "unplug", "power_cycle", "slow", "error", "input"]
 
 _ON_REPLIES = frozenset({"drop", "delay", "corrupt", "truncate", "slow"})
 _EVENTS = frozenset({"unsolicited", "power_cycle", "error"})
 _ON_REQUESTS = frozenset({"drop", "corrupt", "truncate"})
 _DOWN = frozenset({"unplug", "hang_up"})
 _HANG = frozenset({"hang"})
-_LASTING = frozenset({"hang", "unplug", "slow"})
+_INPUT = frozenset({"input"})
+_LASTING = frozenset({"hang", "unplug", "slow", "input"})
 """Once begun they go on until `for_s` is over or they are cleared; the others happen `count` times."""
 
 
@@ -56,6 +57,7 @@ class Fault(BaseModel):
     unplug       the line closes and the port is gone, until cleared or for `for_s`
     power_cycle  the instrument's power goes and comes back
     error        the instrument itself goes into the error named by `words` (its firmware knows which)
+    input        the input `name` of a PLC sees `value` (in its unit), until cleared or for `for_s`
     ===========  =======================================================================================
 
     It begins when `after` exchanges have passed and `at_s` seconds have passed, both counted from the start of the
@@ -78,11 +80,17 @@ class Fault(BaseModel):
     """What comes unsolicited, as Latin-1 text."""
     side: Literal["reply", "request"] = "reply"
     words: str = ""
+    name: str = ""
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _belong_together(self) -> Fault:
         if self.kind == "error" and not self.words:
             raise ValueError("words: missing; allowed: the error's name, for instance stall")
+        if self.kind == "input" and (not self.name or self.value is None or self.probability < 1):
+            raise ValueError("name, value: given one of them at most, or a probability; allowed: the input's name and a number, without chance")
+        if self.kind != "input" and (self.name or self.value is not None):
+            raise ValueError(f"name, value: given with kind {self.kind}; allowed: with kind input")
         if self.side == "request" and self.kind not in _ON_REQUESTS:
             raise ValueError(f"side: given request; allowed: reply, for kind {self.kind}")
         if self.for_s is not None and self.kind in _EVENTS:
@@ -168,10 +176,12 @@ class FaultPlan:
         Wall time.
     failures : collection of str
         What the instrument itself can be made to fail with (kind ``error``).
+    inputs : collection of str
+        What it sees of the outside (kind ``input``).
     """
 
-    def __init__(self, faults: Iterable[Fault], wall: Clock, failures: Collection[str] = ()) -> None:
-        self._wall, self._failures = wall, failures
+    def __init__(self, faults: Iterable[Fault], wall: Clock, failures: Collection[str] = (), inputs: Collection[str] = ()) -> None:
+        self._wall, self._failures, self._inputs = wall, failures, inputs
         self._lock = threading.Lock()
         self._exchanges = 0
         self._is_going_down = False
@@ -185,8 +195,10 @@ class FaultPlan:
         Raises
         ------
         FaultError
-            When the instrument has no such error; the message lists those it has.
+            When the instrument has no such error or input; the message lists those it has.
         """
+        if fault.kind == "input" and fault.name not in self._inputs:
+            raise FaultError(f"{fault.instrument}: given input {fault.name!r}; allowed: {', '.join(self._inputs) or 'none'}")
         if fault.kind == "error" and fault.words not in self._failures:
             raise FaultError(f"{fault.instrument}: given error {fault.words!r}; allowed: {', '.join(self._failures) or 'none'}")
         endless = fault.probability < 1 and fault.kind not in _LASTING
@@ -235,6 +247,11 @@ class FaultPlan:
         """
         with self._lock:
             return [armed.fault for armed in self._due(_EVENTS, self._exchanges, at_exchange)]
+
+    def forced(self) -> dict[str, float]:
+        """The inputs that are held now, and at what value; of two faults of one input the later one counts. Ask at each step."""
+        with self._lock:
+            return {armed.fault.name: armed.fault.value for armed in self._due(_INPUT, self._exchanges) if armed.fault.value is not None}
 
     def is_down(self) -> bool:
         """Whether the line is closed now (unplug, hang_up). Ask once a step: a hang-up of no duration is told once."""

@@ -13,9 +13,9 @@ All calls to one firmware come from one thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sim.faults import Fault
 
@@ -107,6 +107,20 @@ class NetworkFirmware(Protocol):
 
     def fail(self, words: str) -> None:
         """Go into the error that `words` name (one of `failures`), as a collision would bring it about."""
+        ...
+
+
+@runtime_checkable
+class Sensing(Protocol):
+    """Firmware that sees something of the outside which no simulated world has: a door, a flow of coolant."""
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Their names."""
+        ...
+
+    def force(self, values: Mapping[str, float]) -> None:
+        """Hold these inputs at these values, and no others any more."""
         ...
 
 

@@ -36,6 +36,9 @@ _STATIONS = {
 }
 """Where an instrument alone finds samples: the laboratory of examples/lab.yaml."""
 
+_INPUTS = {"hutch": {"discrete": 0}, "coolant": {"register": 3, "scale": 0.01, "unit": "L/min", "initial": 2.0}, "beat": {"register": 10}}
+"""What a PLC alone sees, those of examples/lab.yaml."""
+
 _LIQUIDS = ("cs", "fa", "ma", "DMF", "DMSO")
 
 
@@ -94,8 +97,18 @@ def _detector(bench: Bench, config: InstrumentConfig) -> Server:
     return DetectorServer(bench.world.stage(bench.name), bench.physics, faults=bench.faults, port=bench.port)
 
 
+def _plc(bench: Bench, config: InstrumentConfig) -> Server:
+    from lab.core.config import PlcConfig
+    from sim.plc import Plc
+    from sim.serve import TcpServer
+
+    if not isinstance(config, PlcConfig):
+        raise FaultError(f"{bench.name}: kind: given {config.kind!r}; allowed: plc")
+    return TcpServer(bench.name, Plc(config, bench.wall), bench.switchboard, {"modbus": bench.port}, bench.faults)
+
+
 _BUILD: Mapping[str, Callable[[Bench, InstrumentConfig], Server]] = {
-    "pump": _pump, "hotplate": _hotplate, "arm": _arm, "detector": _detector}
+    "pump": _pump, "hotplate": _hotplate, "arm": _arm, "detector": _detector, "plc": _plc}
 
 KINDS = tuple(_BUILD)
 """What can be simulated."""
@@ -296,7 +309,7 @@ def alone(kind: str, faults: Path | None = None, speed: float = 1.0, port: int |
     speed : float
         Laboratory seconds per wall second.
     port : int or None
-        TCP port of the arm (its monitoring port is the next one) or the detector; None lets the system choose.
+        TCP port of the arm (its monitoring port is the next one), the detector or the PLC; None lets the system choose.
 
     Raises
     ------
@@ -328,6 +341,8 @@ def _laboratory_of(kind: str, faults: Sequence[Fault], speed: float, port: int) 
     instrument: dict[str, object] = {"kind": kind}
     if kind == "pump":
         instrument["syringes"] = [{"address": address, "liquid": liquid} for address, liquid in enumerate(_LIQUIDS)]
+    if kind == "plc":
+        instrument |= {"inputs": _INPUTS, "heartbeat": "beat"}
     lab = LabConfig.model_validate({"name": "alone", "speed": speed, "instruments": {kind: instrument}, "stations": _STATIONS})
     return Laboratory(lab, faults, {kind: port})
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from lab.core.clock import WallClock
 from sim.faults import Fault, FaultPlan
-from sim.firmware import NetworkFirmware, Outgoing
+from sim.firmware import NetworkFirmware, Outgoing, Sensing
 from sim.parcels import Outbox, Parcel
 from sim.switchboard import Switchboard
 
@@ -51,7 +51,8 @@ class TcpServer:
                  faults: Sequence[Fault] = ()) -> None:
         self._name, self._firmware, self._switchboard = name, firmware, switchboard
         self._wall = WallClock()
-        self._plan = FaultPlan(faults, self._wall, firmware.failures)
+        self._sensing = firmware if isinstance(firmware, Sensing) else None
+        self._plan = FaultPlan(faults, self._wall, firmware.failures, self._sensing.inputs if self._sensing is not None else ())
         self._ports = dict(ports)
         self._listeners: dict[str, socket.socket] = {}
         self._connections: dict[int, _Connection] = {}
@@ -228,6 +229,8 @@ class TcpServer:
             else:
                 self._listen()
         self._happen(self._plan.events())
+        if self._sensing is not None:
+            self._sensing.force(self._plan.forced())
         said = self._firmware.step()
         if not self._plan.is_hung():
             self._send(said)

@@ -193,8 +193,18 @@ DETECTOR: tuple[Channel, ...] = (
 )
 """Dectris SIMPLON 1.8 area detector."""
 
-TABLES: dict[str, tuple[Channel, ...]] = {"pump": PUMP, "hotplate": HOTPLATE, "arm": ARM, "detector": DETECTOR}
+PLC: tuple[Channel, ...] = (
+    _read("SCAN", "int", "reads of all inputs since the bridge started, told every half second"),
+)
+"""Programmable controller, Modbus TCP; each of its inputs in lab.yaml adds a row (see `input_row`)."""
+
+TABLES: dict[str, tuple[Channel, ...]] = {"pump": PUMP, "hotplate": HOTPLATE, "arm": ARM, "detector": DETECTOR, "plc": PLC}
 """Channel table of each kind of instrument (a pump bank has one per address)."""
+
+
+def input_row(name: str, unit: str, is_switch: bool) -> Channel:
+    """The row of one input of a PLC."""
+    return _read(name, "bool" if is_switch else "float", f"input {name}", unit=unit)
 
 
 def by_name(table: Sequence[Channel]) -> dict[str, Channel]:

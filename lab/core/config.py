@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lab.core.channels import TABLES, Channel, narrow
+from lab.core.channels import BRIDGE, TABLES, Channel, input_row, narrow
 from lab.core.errors import LimitError
+from lab.core.interlocks import Exclusion, Exclusions, InterlockConfig, Trip, trip_of
+from lab.core.recovery import Recovery
 from lab.core.space import ChoiceParameter, LinearConstraint, Parameter, RangeParameter, Space
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
@@ -103,7 +105,94 @@ class DetectorConfig(_Instrument):
     geometry: Geometry = Geometry()
 
 
-InstrumentConfig = Annotated[PumpBank | Hotplate | ArmConfig | DetectorConfig, Field(discriminator="kind")]
+ModbusAddress = Annotated[int, Field(ge=0, le=65535)]
+
+
+class PlcInput(_Model):
+    """One input, at one address (from 0, as on the wire): ``{discrete: 0}`` or ``{register: 3, scale: 0.01, unit: L/min}``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)  # pydantic's models have a `register` of their own
+
+    discrete: ModbusAddress | None = None
+    coil: ModbusAddress | None = None
+    register_: Annotated[ModbusAddress | None, Field(alias="register")] = None
+    holding: ModbusAddress | None = None
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """Value = what the register holds times `scale`."""
+    is_signed: bool = False
+    """Registers hold -32768..32767 rather than 0..65535."""
+    unit: str = ""
+    initial: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Of a simulated one: the value at its start; by default 1 for a switch and 0 for a register."""
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> PlcInput:
+        given = [kind for kind, address in self._addresses.items() if address is not None]
+        if len(given) != 1:
+            raise ValueError(f"given {' and '.join(given) or 'no address'}; allowed: one of {', '.join(self._addresses)}")
+        if self.scale == 0:
+            raise ValueError("scale: given 0; allowed: anything else")
+        if self.is_switch and (self.scale != 1 or self.is_signed or self.unit):
+            raise ValueError(f"given scale, is_signed or unit of a {self.table}; allowed: only of a register")
+        low, high = (0, 1) if self.is_switch else (-32768, 32767) if self.is_signed else (0, 65535)
+        if not low <= self.initial_raw <= high:
+            raise ValueError(f"initial: given {self.initial}; allowed: what {low}..{high} times {self.scale:g} can say")
+        return self
+
+    @property
+    def _addresses(self) -> dict[str, int | None]:
+        return {"discrete": self.discrete, "coil": self.coil, "register": self.register_, "holding": self.holding}
+
+    @property
+    def table(self) -> str:
+        """``discrete``, ``coil``, ``register`` or ``holding``."""
+        return next(kind for kind, address in self._addresses.items() if address is not None)
+
+    @property
+    def address(self) -> int:
+        return next(address for address in self._addresses.values() if address is not None)
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is one bit."""
+        return self.table in ("discrete", "coil")
+
+    @property
+    def initial_raw(self) -> int:
+        """`initial` as the controller's memory holds it, before the sign is put into its 16 bits."""
+        if self.initial is None:
+            return 1 if self.is_switch else 0
+        return round(self.initial / self.scale)
+
+
+class PlcConfig(_Instrument):
+    """A programmable controller, Modbus TCP: ``tcp://10.0.0.7:502?unit=1``."""
+
+    kind: Literal["plc"]
+    inputs: Annotated[dict[Name, PlcInput], Field(min_length=1)]
+    heartbeat: Name | None = None
+    """An input that the controller's program keeps changing; when it stands still for `heartbeat_s`, no input is valid any more."""
+    heartbeat_s: Positive = 2.0
+    """Wall seconds."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> PlcConfig:
+        taken = sorted(set(self.inputs) & {row.name for row in (*BRIDGE, *TABLES["plc"])})
+        if taken:
+            raise ValueError(f"inputs.{taken[0]}: given the name of a channel that every controller has; allowed: another name")
+        if self.heartbeat is not None and self.heartbeat not in self.inputs:
+            raise ValueError(f"heartbeat: given {self.heartbeat!r}; allowed: {', '.join(self.inputs)}")
+        return self
+
+
+InstrumentConfig = Annotated[PumpBank | Hotplate | ArmConfig | DetectorConfig | PlcConfig, Field(discriminator="kind")]
+
+
+def table_of(instrument: InstrumentConfig) -> tuple[Channel, ...]:
+    """Channel table of an instrument, with the rows that its own configuration adds; of a pump bank that of each address."""
+    if isinstance(instrument, PlcConfig):
+        return (*TABLES["plc"], *(input_row(name, one.unit, one.is_switch) for name, one in instrument.inputs.items()))
+    return TABLES[instrument.kind]
 
 
 INSTRUMENT_OF_ROLE = {"synthesiser": "pump", "annealer": "hotplate", "detector": "detector"}
@@ -168,14 +257,18 @@ class LabConfig(_Model):
     world: World = PhysicalWorld()
     instruments: Annotated[dict[Name, InstrumentConfig], Field(min_length=1)]
     stations: dict[Name, Station] = Field(default_factory=dict)
+    interlocks: dict[Name, InterlockConfig] = Field(default_factory=dict)
+    """What must hold while instruments work, and what must not move together (`lab.core.interlocks`)."""
     catalogue: bool = True
     """Whether runs are filed into the embedded Tiled catalogue."""
+    recovery: Recovery = Recovery()
+    """What is done when a step fails, where the campaign says nothing."""
 
     @model_validator(mode="after")
     def _limits_are_inside_the_tables(self) -> LabConfig:
         for name, instrument in self.instruments.items():
             try:
-                narrow(TABLES[instrument.kind], instrument.limits, f"instruments.{name}.limits")
+                narrow(table_of(instrument), instrument.limits, f"instruments.{name}.limits")
             except LimitError as error:
                 raise ValueError(str(error)) from error
         return self
@@ -225,7 +318,38 @@ class LabConfig(_Model):
     def channels(self, name: str) -> tuple[Channel, ...]:
         """Channel table of the instrument `name`, this laboratory's limits in it."""
         instrument = self.instruments[name]
-        return narrow(TABLES[instrument.kind], instrument.limits, f"instruments.{name}.limits")
+        return narrow(table_of(instrument), instrument.limits, f"instruments.{name}.limits")
+
+    @model_validator(mode="after")
+    def _interlocks_are_sound(self) -> LabConfig:
+        _ = self.trips()
+        for name, interlock in self.interlocks.items():
+            for field, given, allowed in (("guards", interlock.guards, (*self.instruments,)),
+                                          ("exclusive", interlock.exclusive, (*self.instruments, *self.stations))):
+                unknown = [one for one in given if one not in allowed]
+                if unknown:
+                    raise ValueError(f"interlocks.{name}.{field}: given {unknown[0]!r}; allowed: {', '.join(allowed)}")
+            taken = (*self.instruments, *self.stations, *INSTRUMENT_OF_ROLE, "rack")
+            if interlock.exclusive and name in taken:
+                raise ValueError(f"interlocks.{name}: given the name of an instrument, a station or a role; allowed: another name")
+        return self
+
+    def trips(self) -> tuple[Trip, ...]:
+        """The interlocks that have a condition, in the order of the file, before the first look."""
+        tables: dict[str, dict[str, tuple[Channel, ...]]] = {}
+        for name, instrument in self.instruments.items():
+            rows = table_of(instrument)
+            if isinstance(instrument, PumpBank):
+                tables[name] = {"": BRIDGE} | {str(syringe.address): rows for syringe in instrument.syringes}
+            else:
+                tables[name] = {"": (*BRIDGE, *rows)}
+        return tuple(trip_of(name, interlock, tables) for name, interlock in self.interlocks.items() if interlock.require)
+
+    @property
+    def exclusions(self) -> Exclusions:
+        """The interlocks that keep instruments from moving at the same time, as resources of lanes."""
+        rows = [Exclusion(name, one.exclusive, one.reason) for name, one in self.interlocks.items() if one.exclusive]
+        return Exclusions(rows, {station: self.instrument_at(station) for station in self.stations if self.instrument_at(station)})
 
     @property
     def places(self) -> dict[str, ArmPlace]:
@@ -331,6 +455,14 @@ class CampaignConfig(_Model):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
     lab: str = ""
     """The laboratory's file, relative to this one; ``--lab`` goes before it."""
+    owner: Annotated[str, Field(max_length=80)] = ""
+    """Whose campaign it is."""
+    priority: int = 0
+    """Of campaigns that share a work cell, those of the highest priority begin their samples first."""
+    share: Positive = 1.0
+    """Of campaigns of equal priority, each begins samples in proportion to its share."""
+    recovery: Recovery = Recovery()
+    """What is done when a step fails; before the laboratory's own rules."""
     recipe: str
     settings: dict[str, float | int | str] = Field(default_factory=dict)
     """Recipe settings that stay the same in all trials (see the recipe's docstring)."""
