@@ -19,7 +19,8 @@ from devices.signals import Reading
 from devices.suspension import Suspension
 from lab.core.conditions import Reference
 from lab.core.errors import ConfigError, InstrumentError
-from lab.core.interlocks import Found, InterlockState, Trip, refuse
+from lab.core.interlocks import InterlockState, refuse
+from lab.core.trips import Found, Trip
 
 log = logging.getLogger(__name__)
 

@@ -81,9 +81,11 @@ class Guards:
 
     def instruments_of(self, thing: Any) -> tuple[str, ...]:
         """The instruments that an object of a plan belongs to: a device, its parts and signals, or a plan's own action on one."""
-        named = getattr(thing, "moves", None)
-        if named is not None:
-            thing = named
+        from plans.lane_proxies import Quiet
+        from plans.stubs import Action
+
+        thing = thing.device if isinstance(thing, Quiet) else thing
+        thing = thing.moves if isinstance(thing, Action) else thing
         while thing is not None:
             if id(thing) in self._owners:
                 return self._owners[id(thing)]

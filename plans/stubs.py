@@ -21,10 +21,19 @@ Plan = Generator[Msg, Any, Any]
 
 
 class Action:
-    """Something with a Status that a plan can wait for: ``yield from act("recover arm", arm.recover)``."""
+    """Something with a Status that a plan can wait for: ``yield from act("recover arm", arm.recover)``.
 
-    def __init__(self, name: str, start: Callable[[], Status]) -> None:
+    Parameters
+    ----------
+    name : str
+    start : callable
+    moves : object, optional
+        The device that the action sets in motion; interlocks guard it as they guard a ``set`` (see `plans.guarded`).
+    """
+
+    def __init__(self, name: str, start: Callable[[], Status], moves: Any = None) -> None:
         self.name = name
+        self.moves = moves
         self.parent = None
         self.status: Status | None = None
         self._start = start
@@ -52,13 +61,13 @@ def act(name: str, action: Callable[[], Status]) -> Plan:
     yield Msg("wait", None, group=group)
 
 
-def act_alone(name: str, action: Callable[[], Status]) -> Plan:
+def act_alone(name: str, action: Callable[[], Status], moves: Any = None) -> Plan:
     """As `act`, deaf to what else fails meanwhile.
 
     The RunEngine throws a failed status at whatever message comes next. When motion is stopped to make things safe, the move that
     was under way fails: that is not the failure of the command that stopped it.
     """
-    one = Action(name, action)
+    one = Action(name, action, moves)
     group = f"act-{uuid4().hex[:8]}"
     while True:
         try:

@@ -108,6 +108,10 @@ class Plc:
             answers.append(Outgoing(connection, struct.pack(">HHHB", transaction, 0, len(reply) + 1, unit) + reply))
         return answers
 
+    def due_s(self) -> float:
+        """Never: what it sees is the outside, on the wall's time."""
+        return float("inf")
+
     def step(self) -> Sequence[Outgoing]:
         beat = self._config.heartbeat
         if self._wall.now() >= self._next_beat_s:

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lab.core.channels import BRIDGE, TABLES, Channel, input_row, narrow
 from lab.core.errors import LimitError
-from lab.core.interlocks import Exclusion, Exclusions, InterlockConfig, Trip, trip_of
+from lab.core.interlocks import Exclusion, Exclusions, InterlockConfig
 from lab.core.recovery import Recovery
 from lab.core.space import ChoiceParameter, LinearConstraint, Parameter, RangeParameter, Space
+from lab.core.trips import Trip, trip_of
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
