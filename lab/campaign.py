@@ -6,21 +6,28 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
-
-from ophyd.status import Status
 
 from lab.core.best import best_trial
 from lab.core.clock import Clock
 from lab.core.config import CampaignConfig
 from lab.core.errors import LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
+from lab.core.recovery import Choice, Policy
+from lab.core.space import ChoiceParameter, Space, Value
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.optimise import Optimizer
+from lab.questions import Question, Watch
+from lab.records.documents import RunReferences
 from lab.records.ledger import Ledger
 from lab.translation import Translation
-from plans.recipes import Carried, Order
+from plans.closed_loop import Unfinished
+from plans.expectation import Expectation
+from plans.forecast import Route
+from plans.recipes import Carried, Order, Recipe, doses_of
+from plans.statuses import Happening
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +45,8 @@ class Reporter(Protocol):
     def step(self, campaign: Campaign, order: Order, station: str, what: str) -> None: ...
 
     def ended(self, campaign: Campaign, trial: Trial) -> None: ...
+
+    def asked(self, campaign: Campaign, question: int) -> None: ...
 
     def trouble(self, text: str) -> None: ...
 
@@ -60,33 +69,56 @@ class Told:
 
     def __init__(self, journal: Journal, tell: Callable[[str, str], None]) -> None:
         self._journal, self._tell = journal, tell
+        self._stations: dict[int, str] = {}
 
     def step_began(self, station: str, what: str, name: str = "") -> int:
         self._tell(station, what)
-        return self._journal.step_began(station, what, name)
+        number = self._journal.step_began(station, what, name)
+        self._stations[number] = station
+        return number
+
+    def step_ended(self, step: int, cause: str = "") -> None:
+        self._journal.step_ended(step, cause)
+        self._tell(self._stations.pop(step), "")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
 
 class Collector:
-    """Keeps the documents of runs that are being made, for the evaluation; subscribe it to the RunEngine."""
+    """Keeps the documents of runs that are being made, several at once, for the evaluation; subscribe it to the RunEngine."""
 
     def __init__(self) -> None:
         self._documents: dict[str, list[Document]] = {}
-        self._sample_of: dict[str, str] = {}
-        self._current = ""
+        self._run_of: dict[str, str] = {}
+        self._references = RunReferences()
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        if name == "start":
-            self._current = str(doc.get("sample", doc["uid"]))
-            self._documents[self._current] = []
-        if self._current in self._documents:
-            self._documents[self._current].append((name, dict(doc)))
+        run = self._references.run_of(name, doc)
+        if run is None:
+            return
+        if name == "start" and "sample" in doc:
+            self._documents[run] = []
+            self._run_of[str(doc["sample"])] = run
+        if run in self._documents:
+            self._documents[run].append((name, dict(doc)))
+        if name == "stop":
+            self._references.forget(run)
 
     def take(self, sample: str) -> list[Document]:
         """The documents of a sample's run so far; they are forgotten here."""
-        return self._documents.pop(sample, [])
+        return self._documents.pop(self._run_of.pop(sample, ""), [])
+
+
+class Thought(Happening):
+    """The next order, worked out in a thread (`plans.closed_loop.Thought`)."""
+
+    order: Order | None = None
+
+
+def middle(space: Space) -> dict[str, Value]:
+    """A point in the middle of the bounds, constraints aside: good enough to tell how long a sample will take."""
+    return {p.name: p.values[len(p.values) // 2] if isinstance(p, ChoiceParameter) else (p.low + p.high) / 2 for p in space.parameters}
 
 
 class Campaign:
@@ -95,16 +127,20 @@ class Campaign:
     Parameters
     ----------
     config : CampaignConfig
+    lab : str
+        Name of the laboratory, whose stock and slots it uses.
     ledger : Ledger
     campaign_id : str
         Open in the ledger.
     optimizer : Optimizer
     translation : Translation
+    policy : Policy
+        What is done when a step fails.
     evaluate : callable
         Documents of a run -> Outcome; raises SampleError.
     collector : Collector
     rack : sequence of str
-        Places with empty substrates, in the order of use.
+        Places with substrates, in the order of use.
     clock : Clock
         Laboratory time.
     reporter : Reporter
@@ -113,38 +149,90 @@ class Campaign:
     def __init__(
         self,
         config: CampaignConfig,
+        lab: str,
         ledger: Ledger,
         campaign_id: str,
         optimizer: Optimizer,
         translation: Translation,
+        policy: Policy,
         evaluate: Evaluate,
         collector: Collector,
         rack: Sequence[str],
         clock: Clock,
         reporter: Reporter,
     ) -> None:
-        self.config, self.id, self.clock = config, campaign_id, clock
+        self.config, self.lab, self.id, self.clock, self.policy = config, lab, campaign_id, clock, policy
         self.ledger = ledger
+        self.recipe: Recipe = translation.recipe
+        self.priority, self.share = config.priority, config.share
+        self.unfinished: Sequence[Unfinished] = ()
         self._optimizer, self._translation, self._evaluate = optimizer, translation, evaluate
         self._collector, self._rack, self._reporter = collector, tuple(rack), reporter
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thinking")
+        self._speed: float | str = clock.speed if clock.speed < float("inf") else "max"
+        self._expectation = Expectation(self.recipe, self._order(-1, middle(config.space)), ledger.durations(lab, self.recipe.name, self._speed))
+        self._journals: dict[str, Journal] = {}
+        self._thinking_wall_s = 0.0
+        self._questions = Watch(ledger)
+        self._stopped, self._shortage = "", ""
+        self._has_failed = False
         self.began_lab_s, self.began_wall_s = clock.now(), time.monotonic()
-        self.order: tuple[Order, Journal] | None = None
-        self.end: End | None = None
         self.unexpected: Exception | None = None
+        self.end: End | None = None
 
-    # ------------------------------------------------------------------------- what the closed loop asks
+    # ------------------------------------------------------------------------------------- what the dispatcher asks
 
-    def next_order(self) -> Status:
-        return self._in_thread("suggest", self._make_order)
+    @property
+    def n_begun(self) -> int:
+        """How many trials have been begun, for the campaign's share of the work cell."""
+        return sum(t.state is not TrialState.SUGGESTED for t in self.trials)
 
-    def measured(self, order: Order) -> Status:
-        return self._in_thread("evaluate", lambda: self._record_outcome(order))
+    @property
+    def ahead_s(self) -> float:
+        """How long a suggestion takes, laboratory seconds: so much earlier it is asked for."""
+        return self._thinking_wall_s * self.clock.speed if self.clock.speed < float("inf") else 0.0
+
+    def may_begin(self) -> bool:
+        return not self._stopped and self.unexpected is None and not self._spent(self.trials)
+
+    def next_order(self) -> Thought:
+        thought = Thought()
+
+        def work() -> None:
+            thought.order = self._next_order()
+
+        self._in_thread("suggest", work, thought)
+        return thought
+
+    def begin(self, order: Order) -> tuple[Order, Journal] | None:
+        short = self._lacking(order)
+        if short != self._shortage:
+            self._shortage = short
+            self.trouble(f"waiting: {short}" if short else "refilled: going on")
+        if short:
+            return None
+        slot = self._free_slots()[0]
+        journal = self.ledger.start_trial(self.id, order.trial, slot)
+        n_former = sum(sample.trial == order.trial for sample in self.ledger.samples(self.id)) - 1
+        metadata = {**order.metadata, "sample": journal.sample}
+        begun = replace(order, sample=journal.sample, place=slot, key=journal.sample, metadata=metadata, n_former=n_former)
+        return begun, self.told(begun, journal)
+
+    def route(self, order: Order | None) -> Route:
+        return self._expectation.route(order)
+
+    def load_below_c(self) -> float:
+        return float(self._translation.fixed.get("load_below_c", 60.0))
+
+    # ------------------------------------------------------------------------------------------ what a sample's life asks
 
     def carried(self, order: Order, carried: Carried) -> None:
-        executed = self._translation.executed(carried)
-        if self.order is not None:
-            self.order[1].executed(executed)
+        self._journals[order.sample].executed(self._translation.executed(carried))
+
+    def measured(self, order: Order) -> Happening:
+        done = Happening()
+        self._in_thread("evaluate", lambda: self._record_outcome(order), done)
+        return done
 
     def failed(self, order: Order, error: LabError) -> None:
         trial = self.ledger.trial(self.id, order.trial)
@@ -155,6 +243,20 @@ class Campaign:
             self._reporter.ended(self, self.ledger.trial(self.id, order.trial))
         else:
             self.trouble(f"sample {order.sample}: {error}")
+
+    def remake(self, order: Order, error: LabError) -> None:
+        self._collector.take(order.sample)
+        self.ledger.requeue_trial(self.id, order.trial, str(error))
+        self._reporter.trouble(f"sample {order.sample}: {error}; trial {order.trial + 1} is made again")
+
+    def stop(self, cause: str) -> None:
+        """No further sample is begun; those in the machine are finished."""
+        self._stopped = self._stopped or cause
+
+    def ask(self, order: Order, step: str, error: LabError, choices: Mapping[Choice, str], otherwise: Choice) -> Question:
+        number = self.ledger.ask(self.id, order.trial, order.sample, step, str(error), {c.value: text for c, text in choices.items()}, otherwise.value)
+        self._reporter.asked(self, number)
+        return self._questions.add(number)
 
     def trouble(self, what: str) -> None:
         self.ledger.note(self.id, "trouble", what)
@@ -182,50 +284,80 @@ class Campaign:
     def lab_s(self) -> float:
         return self.clock.now() - self.began_lab_s
 
+    def begins(self) -> None:
+        """The loop is about to begin."""
+        self._reporter.began(self)
+
+    def concluded(self) -> End:
+        """How it ended, once no sample is in the machine."""
+        if self.unexpected is not None:
+            return End("failed", f"{type(self.unexpected).__name__}: {self.unexpected}")
+        spent = self._spent(self.trials)
+        if spent is None:
+            return End("failed" if self._has_failed else "done", self._stopped) if self._stopped else End("failed", "the plan ended without an end")
+        return spent
+
     def close(self, end: End) -> None:
         """Write the end into the ledger; the thread of the optimiser is given back."""
         self.end = end
         try:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._questions.close()
             self.ledger.close_campaign(self.id, end.status, end.cause)  # type: ignore[arg-type]
         finally:
-            self._thread.shutdown(wait=True, cancel_futures=True)
             self._reporter.closed(self)
+
+    def told(self, order: Order, journal: Journal) -> Journal:
+        """The journal of an order that begins or goes on; the reporter hears of its steps."""
+        heard = cast(Journal, Told(journal, lambda station, what: self._reporter.step(self, order, station, what)))
+        self._journals[order.sample] = heard
+        return heard
 
     # ------------------------------------------------------------------------------------- in the thread
 
-    def _make_order(self) -> None:
-        self.order = None
+    def _next_order(self) -> Order | None:
         trials = self.trials
-        self.end = self._budget_spent(trials)
-        if self.end is not None:
-            return
+        again = next((t for t in trials if t.state is TrialState.SUGGESTED), None)
+        if again is not None:
+            return self._order(again.index, again.planned)
+        began = time.monotonic()
         try:
             suggestion = self._optimizer.suggest(trials)[0]
         except LabError as error:
-            self.end = End("failed", f"no suggestion: {error}")
-            return
+            self._stopped, self._has_failed = f"no suggestion: {error}", True
+            return None
+        self._thinking_wall_s = time.monotonic() - began
         index = self.ledger.add_suggestion(self.id, suggestion)
-        place = self._rack[index]
-        journal = self.ledger.start_trial(self.id, index, place)
-        metadata = {"campaign": self.id, "trial": index, "sample": journal.sample, "plan_name": self.config.recipe,
-                    "planned": dict(suggestion.values)}
-        order = self._translation.order(suggestion.values, trial=index, sample=journal.sample, place=place, metadata=metadata)
-        told = Told(journal, lambda station, what: self._reporter.step(self, order, station, what))
-        self.order = (order, cast(Journal, told))
+        order = self._order(index, suggestion.values)
         self._reporter.suggested(self, order, suggestion)
+        return order
 
-    def _budget_spent(self, trials: Sequence[Trial]) -> End | None:
+    def order_of(self, index: int) -> Order:
+        """The order of a trial on record."""
+        return self._order(index, self.ledger.trial(self.id, index).planned)
+
+    def evaluate_now(self, order: Order, documents: Sequence[Document]) -> None:
+        """Evaluate a sample whose readings an earlier session has taken."""
+        self._conclude(order, documents)
+
+    def _order(self, index: int, values: Mapping[str, Any]) -> Order:
+        """An order that has no sample yet: the slot is found when it begins."""
+        metadata = {"campaign": self.id, "trial": index, "plan_name": self.config.recipe, "planned": dict(values)}
+        return self._translation.order(values, trial=index, sample="", place="", metadata=metadata)
+
+    def _spent(self, trials: Sequence[Trial]) -> End | None:
+        """Why no further trial is begun, None when one may be."""
         budget = self.config.budget
         causes = [t.cause for t in trials if t.state in (TrialState.FAILED, TrialState.ABANDONED)]
         if len(causes) >= budget.failures:
             return End("failed", f"failure budget spent: {len(causes)} samples failed, the last one with: {causes[-1]}")
+        if any(t.state is TrialState.SUGGESTED for t in trials):
+            return None
         spent = ""
         if len(trials) >= budget.trials:
             spent = f"{budget.trials} trials"
         elif budget.hours is not None and self.lab_s >= budget.hours * 3600:
             spent = f"{budget.hours:g} laboratory hours"
-        elif len(trials) >= len(self._rack):
-            spent = f"no empty substrate left in the rack of {len(self._rack)}"
         if not spent:
             return None
         if not any(t.state is TrialState.COMPLETED for t in trials):
@@ -233,35 +365,56 @@ class Campaign:
         return End("done", spent)
 
     def _record_outcome(self, order: Order) -> None:
+        self._conclude(order, self._collector.take(order.sample))
+
+    def _conclude(self, order: Order, documents: Sequence[Document]) -> None:
+        """The outcome of a sample, or why it has none."""
         try:
-            outcome = self._evaluate(self._collector.take(order.sample))
+            outcome = self._evaluate(documents)
             self.ledger.complete_trial(self.id, order.trial, outcome)
         except LedgerError:
             raise
         except LabError as error:
             self.failed(order, error)
             return
+        self._expectation.learn(self.ledger.durations(self.lab, self.recipe.name, self._speed))
         self._reporter.ended(self, self.ledger.trial(self.id, order.trial))
 
-    def _in_thread(self, what: str, work: Callable[[], None]) -> Status:
-        """Run `work` in the thinking thread; the status always succeeds.
+    def _in_thread(self, what: str, work: Callable[[], None], done: Happening) -> None:
+        """Run `work` in the thinking thread, then `done` happens; virtual time stands still meanwhile.
 
-        What nobody foresaw (a mistake in a library, a full disk) ends the campaign at its next order, and is raised by
+        What nobody foresaw (a mistake in a library, a full disk) keeps further samples from being begun, and is raised by
         the session with its traceback.
         """
-        status = Status(timeout=None)
+        busy = ExitStack()
+        busy.enter_context(self.clock.working())
 
         def run() -> None:
-            try:
-                if self.unexpected is None:
-                    work()
-            except Exception as error:  # noqa: BLE001 - kept, ends the campaign, and is raised by the session
-                log.exception("%s failed", what)
-                self.unexpected = error
-                self.order = None
-                self.end = End("failed", f"{what}: {type(error).__name__}: {error}")
-            finally:
-                status.set_finished()
+            with busy:
+                try:
+                    if self.unexpected is None:
+                        work()
+                except Exception as error:  # noqa: BLE001 - kept, ends the campaign, and is raised by the session
+                    log.exception("%s failed", what)
+                    self.unexpected = error
+                finally:
+                    done.happen()
 
         self._thread.submit(run)
-        return status
+
+    # ------------------------------------------------------------------------------------------- consumables
+
+    def _free_slots(self) -> tuple[str, ...]:
+        return self.ledger.free_slots(self.lab, self._rack)
+
+    def _lacking(self, order: Order) -> str:
+        """What the order needs and the laboratory has not, in words with what to do; empty when nothing lacks."""
+        if not self._free_slots():
+            return f"no empty substrate left in the rack; put new ones in, then: lab refill {self.lab} substrates"
+        stock = {row.account: row for row in self.ledger.stock(self.lab)}
+        for liquid, needed_ml in doses_of(order).items():
+            row = stock.get(f"liquid:{liquid}")
+            if row is not None and row.available < needed_ml:
+                return (f"{liquid}: {row.available:.3g} mL left, the next sample needs {needed_ml:.3g} mL; "
+                        f"refill it, then: lab refill {self.lab} liquid:{liquid}")
+        return ""

@@ -68,7 +68,7 @@ class Lines:
         self.console = console if console is not None else Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._lock = threading.RLock()
         self._now: Status | None = None
-        self._trying = ""
+        self._doing: dict[str, str] = {}
 
     def began(self, campaign: Campaign) -> None:
         config = campaign.config
@@ -84,15 +84,22 @@ class Lines:
     def suggested(self, campaign: Campaign, order: Order, suggestion: Suggestion) -> None:
         text = (f"{self._count(campaign, order.trial)}  try   {point(suggestion.values)}   "
                 f"[dim]({escape(suggestion.origin)}, {suggestion.seconds:.2f} s)[/]")
-        self._trying = text
-        if self._now is None:
-            self._print(text)
-        else:
-            self._now.update(text)
+        self._print(text)
 
     def step(self, campaign: Campaign, order: Order, station: str, what: str) -> None:
-        if self._now is not None:
-            self._now.update(f"{self._trying}\n  {station}: {escape(what)}")
+        with self._lock:
+            if what:
+                self._doing[station] = f"  {station:<12} {self._count(campaign, order.trial)}  {escape(what)}"
+            else:
+                self._doing.pop(station, None)
+            if self._now is not None:
+                self._now.update("\n".join(["in the machine", *(self._doing[name] for name in sorted(self._doing))]))
+
+    def asked(self, campaign: Campaign, question: int) -> None:
+        row = campaign.ledger.question(question)
+        self._print(f"[bold yellow]?[/] {escape(row.sample)}: {escape(row.step)}: {escape(row.error)}")
+        for choice, meaning in row.choices.items():
+            self._print(f"    lab answer {question} [bold]{choice:<8}[/] {escape(meaning)}")
 
     def ended(self, campaign: Campaign, trial: Trial) -> None:
         objective = campaign.config.objective

@@ -12,8 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,10 +21,9 @@ from lab import interrupts
 from lab.core.capabilities import Instrument
 from lab.core.clock import ScaledClock
 from lab.core.config import CampaignConfig, LabConfig
-from lab.core.errors import LabError, ServiceError
+from lab.core.errors import ServiceError
 from lab.home import Home
 from lab.services import Child, Watch, bridge_environment, client_environment, free_ports
-from lab.translation import Translation
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
@@ -84,10 +82,10 @@ class Session:
         self.devices: dict[str, Any] = {}
         self._watch: Watch | None = None
         self.guards: Guards | None = None
-        self._running: list[str] = []
+        self.running: list[str] = []
         """Campaigns under way, by their id in the ledger."""
-        self._loss = ""
-        self._ended_by = ""
+        self.loss = ""
+        self.ended_by = ""
         self._is_started = False
         self.ledger: Ledger
         self.documents: JsonlWriter
@@ -133,7 +131,7 @@ class Session:
         from lab.guards import Guards
 
         def note(words: str) -> None:
-            for campaign in tuple(self._running):
+            for campaign in tuple(self.running):
                 self.ledger.note(campaign, "interlock", words)
 
         self.guards = Guards(self.lab, self.devices, say=self._say_and_note, note=note, make_safe=self.make_safe, end=self._end_plan)
@@ -182,9 +180,18 @@ class Session:
     # -------------------------------------------------------------------------------------- campaigns
 
     def run_campaign(self, config: CampaignConfig, reporter: Reporter, file: str = "campaign") -> tuple[Campaign, End]:
-        """Run a campaign to its end in this thread.
+        """Run a campaign to its end in this thread (see `run_campaigns`)."""
+        return self.run_campaigns([(config, file)], reporter)[0]
 
-        Ctrl-C (SIGINT), SIGTERM and SIGHUP end it as ``interrupted``: the plan makes the instruments safe and parks the arm.
+    def run_campaigns(self, asked: Sequence[tuple[CampaignConfig, str]], reporter: Reporter) -> list[tuple[Campaign, End]]:
+        """Run campaigns together to their ends in this thread; they share the work cell by their priorities and shares.
+
+        Ctrl-C (SIGINT), SIGTERM and SIGHUP end them as ``interrupted``: the plan makes the instruments safe and parks the arm.
+
+        Parameters
+        ----------
+        asked : sequence of CampaignConfig and the file it came from
+        reporter : Reporter
 
         Raises
         ------
@@ -193,92 +200,21 @@ class Session:
         InterlockError
             When an interlock forbids to begin.
         """
-        from lab.campaign import Campaign, Collector, End
-        from lab.instruments import work_cell
-        from lab.optimise import make_optimizer
-        from plans.closed_loop import closed_loop
+        from lab.conduct import Conduct
 
-        translation = Translation(config, self.lab, file)
-        if self.guards is not None:
-            self.guards.check_start()
-        optimizer = make_optimizer(config)
-        campaign_id = self.ledger.open_campaign(config.name, config.model_dump_json(), self.lab.model_dump_json())
-        collector = Collector()
-        cell = work_cell(self.lab, self.devices, self.clock, self.home.frames(campaign_id))
-        campaign = Campaign(config, self.ledger, campaign_id, optimizer, translation, self._evaluator(config), collector,
-                            cell.rack, self.clock, reporter)
-        end, self._ended_by = End("interrupted", "the session ended"), ""
-        self._running.append(campaign_id)
-        with self._interruptible(campaign) as interrupted:
-            reporter.began(campaign)
-            self._warm_up(config)
-            token = self.RE.subscribe(collector)
-            try:
-                end = self._run(closed_loop(cell, translation.recipe, campaign), campaign, interrupted)
-            except LabError as error:
-                end = End("failed", str(error))
-            except Exception as error:  # noqa: BLE001 - a mistake of ours: on record, and raised with its traceback
-                end = End("failed", f"{type(error).__name__}: {error}")
-                raise
-            finally:
-                self.RE.unsubscribe(token)
-                self._running.remove(campaign_id)
-                campaign.close(end)
-        if campaign.unexpected is not None:
-            raise campaign.unexpected
-        return campaign, end
+        conduct = Conduct(self, reporter)
+        for config, file in asked:
+            conduct.begin(config, file)
+        return conduct.run()
 
-    def _run(self, plan: Any, campaign: Campaign, interrupted: list[str]) -> End:
-        from bluesky.utils import RunEngineInterrupted
+    def resume_campaigns(self, campaign_ids: Sequence[str], reporter: Reporter) -> list[tuple[Campaign, End]]:
+        """Take up campaigns that ended before their budget was spent, and run them to their ends in this thread."""
+        from lab.conduct import Conduct
 
-        from lab.campaign import End
-
-        if interrupted:
-            return End("interrupted", interrupted[0])
-        try:
-            self.RE(plan)
-        except RunEngineInterrupted:
-            if self._loss or self._ended_by:
-                return End("failed", self._loss or self._ended_by)
-            return End("interrupted", interrupted[0] if interrupted else "aborted at the console")
-        return campaign.end if campaign.end is not None else End("failed", "the plan ended without an end")
-
-    @contextmanager
-    def _interruptible(self, campaign: Campaign) -> Iterator[list[str]]:
-        """Signals abort the plan, once; its clean-up runs. Yields the list of what interrupted it.
-
-        The RunEngine's own handler (it pauses, at a console) stands back meanwhile.
-        """
-        from bluesky.utils import TransitionError
-
-        interrupted: list[str] = []
-        is_over = threading.Event()
-
-        def finish() -> None:
-            campaign.trouble("interrupted: finishing safely (heaters off, pumps stopped, arm parked); please wait")
-            while not is_over.is_set():
-                try:
-                    self.RE.abort(interrupted[0])
-                except TransitionError:  # the plan has not begun yet, or is over
-                    is_over.wait(0.05)
-                else:
-                    return
-
-        def interrupt(name: str) -> None:
-            if interrupted:
-                target, given = self.say, ("already finishing: instruments are being made safe; please wait",)
-                threading.Thread(target=target, args=given, daemon=True).start()
-                return
-            interrupted.append(f"{name} from the operator")
-            threading.Thread(target=finish, name="interrupt", daemon=True).start()
-
-        managers, self.RE.context_managers = self.RE.context_managers, []
-        try:
-            with interrupts.handled(interrupt):
-                yield interrupted
-        finally:
-            is_over.set()
-            self.RE.context_managers = managers
+        conduct = Conduct(self, reporter)
+        for campaign_id in campaign_ids:
+            conduct.resume(campaign_id)
+        return conduct.run()
 
     # ------------------------------------------------------------------------------------------ parts
 
@@ -318,14 +254,7 @@ class Session:
         if self.lab.catalogue:
             self.RE.subscribe(self.catalogue.callback)
 
-    def _evaluator(self, config: CampaignConfig) -> Callable[[Any], Any]:
-        from lab.instruments import geometry_of
-        from lab.records.evaluate import evaluate
-
-        geometry = geometry_of(self.lab)
-        return lambda documents: evaluate(documents, config, geometry)
-
-    def _warm_up(self, config: CampaignConfig) -> None:
+    def warm_up(self, configs: Sequence[CampaignConfig]) -> None:
         """Import what is slow to import while the first samples are made, so that nobody waits for it later."""
 
         def load() -> None:
@@ -333,9 +262,9 @@ class Session:
             from lab.instruments import geometry_of
             from lab.records.evaluate import warm_up
 
-            if config.evaluate.kind == "phases":
+            if any(config.evaluate.kind == "phases" for config in configs):
                 warm_up(geometry_of(self.lab))
-            if config.optimizer.engine == "ax":
+            if any(config.optimizer.engine == "ax" for config in configs):
                 importlib.import_module("lab.optimise.model_based").load()
             log.info("warmed up in %.1f s", time.monotonic() - began)
 
@@ -345,7 +274,7 @@ class Session:
         """The simulator died: end the plan, and let no bridge look for ports that may soon belong to somebody else."""
         from bluesky.utils import TransitionError
 
-        self._loss = cause
+        self.loss = cause
         self._say_and_note(cause)
         for bridge in self.bridges:
             bridge.stop()
@@ -358,12 +287,12 @@ class Session:
         """An interlock ends the plan that is under way."""
         from bluesky.utils import TransitionError
 
-        self._ended_by = cause
+        self.ended_by = cause
         while True:
             try:
                 self.RE.abort(cause)
             except TransitionError:
-                if not self._running:
+                if not self.running:
                     log.info("no plan was under way")
                     return
                 time.sleep(0.05)  # a campaign whose plan has not begun yet, or is over

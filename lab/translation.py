@@ -52,7 +52,8 @@ class Translation:
         self._syringes = _loaded(lab)
         self.terms = tuple(self._term(number, spec) for number, spec in enumerate(campaign.parameters))
         self._check_shares()
-        self._fixed = self._settings()
+        self.fixed = self._settings()
+        """Settings of the recipe that no parameter changes."""
 
     # ------------------------------------------------------------------------------------------------- use
 
@@ -60,7 +61,7 @@ class Translation:
         """The order that makes one suggestion."""
         shares = {t.target: float(values[t.parameter]) for t in self.terms if t.role == "share"}
         volumes = {t.target: float(values[t.parameter]) for t in self.terms if t.role == "volume"}
-        settings = {**self._fixed, **{t.target: values[t.parameter] for t in self.terms if t.role == "setting"}}
+        settings = {**self.fixed, **{t.target: values[t.parameter] for t in self.terms if t.role == "setting"}}
         if settings.get("carrier"):
             carrier = str(settings["carrier"])
             volumes[carrier] = volumes.get(carrier, 0.0) + float(settings["carrier_volume_ml"])

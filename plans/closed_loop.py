@@ -1,180 +1,309 @@
-"""The closed loop as a plan: ask, make, measure, tell, until the budget is spent.
+"""The closed loop as a plan: ask, make, measure, tell, until the budgets are spent; several samples at once, each a lane.
 
-The optimiser and the evaluation run in a thread behind a Status, so the RunEngine never waits for them without being
-able to pause. A sample that fails costs itself, never the campaign; nothing begins while an earlier one may be in the way.
+The dispatcher is a lane, too. It begins a sample when its time limits can be kept, asks the optimiser for it a moment before (in a
+thread: the RunEngine never waits for a suggestion), and serves several campaigns by their priorities and shares. A sample that fails
+costs itself, never the campaign.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from bluesky.utils import FailedStatus, Msg
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from lab.core.capabilities import Status
-from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, NotBegun
+from lab.core.clock import WallClock
+from lab.core.errors import CommandError, LabError
 from lab.core.journal import Journal
+from lab.core.recovery import Choice
+from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
-from plans.recipes import Carried, Order, Recipe
-from plans.safe import make_safe, recover
-from plans.strays import Stray, put_away
-from plans.stubs import Plan, cause_of, start
+from plans.cooling import Cooling
+from plans.dispatch import Dispatcher, next_campaign
+from plans.forecast import Route
+from plans.lanes import Lane, LaneHandle, LanesFailed, first_of, lanes, spawn
+from plans.life import ARM, Keeper, Life
+from plans.recipes import Order
+from plans.resources import Resources
+from plans.safe import make_safe, ready
+from plans.statuses import Elapsed, Happening
+from plans.stubs import Plan
 
-THINKING = "thinking"
-"""The group of the Status behind which evaluation and suggestion run."""
-
-PATIENCE_S = 30.0
-"""Wall seconds to wait after a failure for every instrument to be ready again, before the next sample is tried."""
+LOOK_AGAIN_S = 1.0
+"""Wall seconds between two looks whether what lacks has been refilled."""
 
 
-class Conductor(Protocol):
-    """The campaign, as the closed loop sees it (implemented by `lab.campaign`)."""
+class Thought(Status, Protocol):
+    """Something that a thread works out; it always succeeds, and when it is done, `order` has the result."""
 
-    def next_order(self) -> Status:
-        """Start making the next order in a thread; when the status is done, `order` has it.
+    order: Order | None
 
-        The status always succeeds: what went wrong is in the ledger, and `order` is None when the campaign is over.
-        (A failed status is thrown at whatever message comes next, which may be another station's.)
-        """
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A sample of an earlier session: it is brought to its slot, and goes on from step `first`.
+
+    Parameters
+    ----------
+    order : Order
+    journal : Journal
+    first : int or None
+        Index of the recipe's next step; None when the sample is only put away.
+    ended_s : float or None
+        Laboratory time at which the step before had ended.
+    candidates : tuple of str
+        Where it can be, if nobody knows; most likely places first.
+    verdict : LabError or None
+        Why the sample cannot be finished: its point is made again.
+    """
+
+    order: Order
+    journal: Journal
+    first: int | None = 0
+    ended_s: float | None = None
+    candidates: tuple[str, ...] = ()
+    verdict: LabError | None = None
+
+
+class Conductor(Keeper, Protocol):
+    """One campaign, as the dispatcher sees it (implemented by `lab.campaign`)."""
+
+    id: str
+    priority: int
+    share: float
+    unfinished: Sequence[Unfinished]
+
+    @property
+    def n_begun(self) -> int:
+        """Samples begun so far, for its share of the work cell."""
         ...
 
     @property
-    def order(self) -> tuple[Order, Journal] | None:
-        """The next sample and its record; None when the campaign is at its end."""
+    def ahead_s(self) -> float:
+        """How long a suggestion takes, laboratory seconds: so much earlier it is asked for."""
         ...
 
-    def carried(self, order: Order, carried: Carried) -> None:
-        """What was really carried out for the order."""
+    def may_begin(self) -> bool:
+        """Whether it wants a further sample now: its budget is not spent, and nobody stopped it."""
         ...
 
-    def measured(self, order: Order) -> Status:
-        """All of the order's readings are taken: evaluate in a thread, then record the outcome or the failure.
-
-        The status always succeeds, for the same reason.
-        """
+    def next_order(self) -> Thought:
+        """Have the next sample worked out in a thread; None when there is none after all."""
         ...
 
-    def failed(self, order: Order, error: LabError) -> None:
-        """The sample is lost (or, when its outcome already stands, could not be put back)."""
+    def begin(self, order: Order) -> tuple[Order, Journal] | None:
+        """The order is begun: its sample is on record, at a slot of its own. None when something lacks; it has said what."""
         ...
 
-    def trouble(self, what: str) -> None:
-        """Something a person should know, and the ledger keep."""
+    def route(self, order: Order | None) -> Route:
+        """What the dispatcher expects of an order; None: of the next one, whatever it will be."""
         ...
 
-    def whereabouts(self, order: Order) -> str:
-        """The place of the order's sample, by the ledger."""
+    def load_below_c(self) -> float:
+        """An annealer above this temperature, degC, is not loaded."""
         ...
 
 
-def closed_loop(cell: WorkCell, recipe: Recipe, conductor: Conductor) -> Plan:
-    """Run a campaign to its end.
+def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: float = 30.0) -> Plan:
+    """Run campaigns to their ends.
 
     Parameters
     ----------
     cell : WorkCell
-    recipe : Recipe
-    conductor : Conductor
+    conductors : sequence of Conductor
+        Those of one laboratory, that share the work cell.
+    patience_s : float
+        Wall seconds to wait at the start for every instrument to be ready.
 
     Notes
     -----
     Nothing in here is replayed: the plan is not rewindable, since a dose that is repeated is a wrong sample.
-    However it ends, the instruments are made safe, and `Conductor.trouble` says of each one where that failed.
+    However it ends, the instruments are made safe, and `Keeper.trouble` says of each one where that failed.
 
     Raises
     ------
+    plans.life.Stuck
+        A sample could not be put away.
     CommandError
-        When the gripper holds a sample before the first one is made: nobody knows whose it is.
+        When the gripper holds a sample of which no record knows.
     LedgerError
         When the records cannot be written: nothing is done that could not be told afterwards.
     """
-    yield Msg("rewindable", None, False)
-    strays: list[Stray] = []
+    units = {role: tuple(station.name for station in cell.of(role)) for role in dict.fromkeys(one.role for one in cell.stations)}
     try:
-        problems = yield from recover(cell, PATIENCE_S)
-        _tell(conductor, "not ready at the start", problems)
-        _check_gripper(cell)
-        while True:
-            yield from _await(conductor.next_order)
-            if conductor.order is None:
-                return
-            order, journal = conductor.order
-            yield from _one_sample(cell, recipe, conductor, order, journal, strays)
+        loop = _Loop(cell, conductors, Dispatcher(units))
+        first = Lane("dispatcher", loop.plan(patience_s), claim={ARM: 1})
+        yield from lanes(first, resources=Resources({ARM: (ARM,), **units}), resting=cell.clock.resting)
+    except LanesFailed as failure:
+        raise failure.causes["dispatcher"] from failure
     finally:
         result = yield from make_safe(cell)
-        _tell(conductor, "not safe", {name: said for name, said in result.items() if not said.startswith("safe")})
+        _tell(conductors, "not safe", {name: said for name, said in result.items() if not said.startswith("safe")})
 
 
-def _check_gripper(cell: WorkCell) -> None:
-    try:
-        is_holding = cell.arm.is_holding()
-    except LabError:
-        return  # `recover` has said what is wrong with the arm; the first sample will fail of it
-    if is_holding:
-        raise CommandError(f"{cell.arm.name}: the gripper holds a sample that is none of this campaign; take it out, then start again")
+class _Loop:
+    """The dispatcher's lane."""
 
+    def __init__(self, cell: WorkCell, conductors: Sequence[Conductor], dispatcher: Dispatcher) -> None:
+        self._cell, self._conductors, self._dispatcher = cell, conductors, dispatcher
+        self._lives: dict[str, Life] = {}
+        self._handles: dict[str, LaneHandle] = {}
+        self._orders: dict[str, Order] = {}
+        self._thought: Thought | None = None
+        self._thinks_for: Conductor | None = None
+        self._change = Happening()
+        self._plates = {station.name: Cooling(station.device, cell.clock) for station in cell.of("annealer")}
 
-def _one_sample(cell: WorkCell, recipe: Recipe, conductor: Conductor, order: Order, journal: Journal, strays: list[Stray]) -> Plan:
-    """Make and measure one sample; a failure is recorded, the instruments are readied, the sample put away."""
-
-    def evaluate() -> Plan:
-        yield from start("evaluate", lambda: conductor.measured(order), THINKING)
-
-    try:
-        yield from _await_instruments(cell)
-        yield from _clear(cell, conductor, strays)
-        yield from recipe.plan(cell, order, journal, lambda carried: conductor.carried(order, carried), evaluate)
-        yield Msg("wait", None, group=THINKING)
-    except (FailedStatus, LabError) as error:
-        yield Msg("wait", None, group=THINKING)
-        conductor.failed(order, cause_of(error))
-        if isinstance(error, LedgerError):
+    def plan(self, patience_s: float) -> Plan:
+        problems = yield from ready(self._cell.instruments, patience_s, is_after_failure=True)
+        _tell(self._conductors, "not ready at the start", problems)
+        try:
+            yield from self._take_up()
+            while (yield from self._turn()):
+                pass
+        except BaseException:
+            for handle in self._handles.values():
+                handle.cancel()
+            while any(not handle.done for handle in self._handles.values()):
+                yield from first_of(*(handle.status for handle in self._handles.values() if not handle.done))
             raise
-        if isinstance(error, NotBegun):
+
+    # ------------------------------------------------------------------------------------------- the start
+
+    def _take_up(self) -> Plan:
+        """Put samples of an earlier session into their slots, one after another; then those that can be finished go on."""
+        left = [(conductor, one) for conductor in self._conductors for one in conductor.unfinished]
+        is_expected = any(conductor.whereabouts(one.order) in (GRIPPER, UNKNOWN) for conductor, one in left)
+        self._check_gripper(is_expected=is_expected)
+        first = {GRIPPER: 0, UNKNOWN: 1}  # the gripper has to be empty for the others
+        home = []
+        for conductor, one in sorted(left, key=lambda pair: first.get(pair[0].whereabouts(pair[1].order), 2)):
+            if (yield from self._home(conductor, one)):
+                home.append((conductor, one))
+        for conductor, one in home:
+            if one.verdict is not None:
+                conductor.remake(one.order, one.verdict)
+            elif one.first is not None:
+                yield from self._spawn(conductor, one)
+
+    def _home(self, conductor: Conductor, one: Unfinished) -> Plan:
+        """Bring one sample to its slot; the operator is asked when it is nowhere. Returns whether it is there."""
+        while True:
+            cause = yield from self._life(conductor, one).put_away()
+            if cause is None:
+                return True
+            question = conductor.ask(one.order, "resume", cause, {
+                Choice.RETRY: "the sample stands in its slot, or at a station: look again",
+                Choice.SKIP: "the sample is gone; its trial has failed"}, Choice.SKIP)
+            yield from first_of(question.status)
+            if question.choice is not Choice.RETRY:
+                conductor.failed(one.order, cause)
+                return False
+
+    def _check_gripper(self, *, is_expected: bool) -> None:
+        try:
+            is_holding = self._cell.arm.is_holding()
+        except LabError:
+            return  # `ready` has said what is wrong with the arm; the first sample will fail of it
+        if is_holding and not is_expected:
+            raise CommandError(f"{self._cell.arm.name}: the gripper holds a sample of which no record knows; take it out, then start again")
+
+    # ------------------------------------------------------------------------------------------- the loop
+
+    def _turn(self) -> Plan:
+        """Begin what may begin, or wait until something changes. Returns whether there is anything left to do."""
+        self._take_ended()
+        self._take_thought()
+        wanting = [one for one in self._conductors if one.may_begin()]
+        timer: Elapsed | None = None
+        if wanting and self._thought is None:
+            conductor = self._choose(wanting)
+            timer = self._when(conductor)
+            order = self._orders.get(conductor.id)
+            if timer is None and order is None:
+                self._thought, self._thinks_for = conductor.next_order(), conductor
+            elif timer is None and order is not None:
+                begun = conductor.begin(order)
+                if begun is not None:
+                    del self._orders[conductor.id]
+                    self._thinks_for = None
+                    yield from self._spawn(conductor, Unfinished(*begun))
+                    return True
+                timer = Elapsed(WallClock(), LOOK_AGAIN_S)
+        elif not wanting and not self._handles and self._thought is None:
+            return False
+        waits: list[Status] = [self._change, *(handle.status for handle in self._handles.values())]
+        waits += [one for one in (self._thought, timer) if one is not None]
+        yield from first_of(*waits)
+        if timer is not None:
+            timer.cancel()
+        return True
+
+    def _choose(self, wanting: Sequence[Conductor]) -> Conductor:
+        """Whose sample is next: the one that has been thought of already, else by priority and share."""
+        if self._thinks_for is not None and self._thinks_for in wanting:
+            return self._thinks_for
+        chosen = next_campaign({one.id: one.share for one in wanting}, {one.id: one.n_begun for one in wanting},
+                               {one.id: one.priority for one in wanting})
+        return next(one for one in wanting if one.id == chosen)
+
+    def _when(self, conductor: Conductor) -> Elapsed | None:
+        """A timer to the moment when this campaign should be looked at again; None: now."""
+        order = self._orders.get(conductor.id)
+        active, now_s = [life.progress for life in self._lives.values()], self._cell.clock.now()
+        wait_s = self._dispatcher.start_in_s(conductor.route(order), active, now_s, self._cooling(conductor.load_below_c()))
+        if wait_s is None:
+            return Elapsed(WallClock(), LOOK_AGAIN_S)
+        if order is None:
+            wait_s -= conductor.ahead_s
+        return Elapsed(self._cell.clock, wait_s) if wait_s > 0 else None
+
+    def _cooling(self, below_c: float) -> dict[str, float]:
+        """How long the plates that stand empty have to cool yet, laboratory seconds."""
+        used = {name for life in self._lives.values() for name in (life.progress.unit, life.progress.target)}
+        for name in used & self._plates.keys():
+            self._plates[name].forget()
+        return {name: plate.wait_s(below_c) for name, plate in self._plates.items() if name not in used}
+
+    def _take_thought(self) -> None:
+        """Keep the order that has been worked out, until it is time to begin it."""
+        if self._thought is None or not self._thought.done:
             return
-        problems = yield from recover(cell, PATIENCE_S)
-        _tell(conductor, "not ready after a failure", problems)
-        if isinstance(cause_of(error), EmptyPlace):
-            conductor.trouble(f"sample {order.sample}: nobody knows where it is: {cause_of(error)}")
+        thought, conductor, self._thought = self._thought, self._thinks_for, None
+        if thought.order is not None and conductor is not None:
+            self._orders[conductor.id] = thought.order
         else:
-            strays.append(Stray(order, journal))
-        for sample, cause in (yield from put_away(cell, strays, conductor.whereabouts)).items():
-            conductor.trouble(f"sample {sample}: not put away: {cause}")
+            self._thinks_for = None
+
+    # ------------------------------------------------------------------------------------------- the lanes
+
+    def _spawn(self, conductor: Conductor, one: Unfinished) -> Plan:
+        life, sample = self._life(conductor, one), one.order.sample
+        self._lives[sample] = life
+        first = one.first if one.first is not None else 0
+        self._handles[sample] = yield from spawn(Lane(sample, life.plan(), claim=life.stages(first), rank=lambda: self._rank(life)))
+
+    def _life(self, conductor: Conductor, one: Unfinished) -> Life:
+        return Life(self._cell, conductor, conductor.route(one.order), one.order, one.journal, self._changed,
+                    first=one.first if one.first is not None else 0, ended_s=one.ended_s, candidates=one.candidates)
+
+    def _rank(self, life: Life) -> float:
+        return self._dispatcher.rank(life.progress, [other.progress for other in self._lives.values()], self._cell.clock.now())
+
+    def _changed(self) -> None:
+        happened, self._change = self._change, Happening()
+        happened.happen()
+
+    def _take_ended(self) -> None:
+        """Forget lanes that have ended; what nobody foresaw in one of them ends the campaigns."""
+        for sample in [sample for sample, handle in self._handles.items() if handle.done]:
+            handle = self._handles.pop(sample)
+            self._lives.pop(sample)
+            if handle.exception is not None:
+                raise handle.exception
 
 
-def _await_instruments(cell: WorkCell) -> Plan:
-    """Wait for instruments that have gone while nobody asked them: an unplugged one must not cost a sample.
-
-    Raises
-    ------
-    NotBegun
-        When one is not ready within `PATIENCE_S`.
-    """
-    if all(health.is_connected and not health.cause for health in (one.health() for one in cell.instruments)):
-        return
-    problems = yield from recover(cell, PATIENCE_S)
-    if problems:
-        raise NotBegun("not begun: " + "; ".join(f"{name} is not ready: {said}" for name, said in problems.items()))
-
-
-def _clear(cell: WorkCell, conductor: Conductor, strays: list[Stray]) -> Plan:
-    """Try again to put away what is in the way.
-
-    Raises
-    ------
-    NotBegun
-        When it still is: the next sample must not be begun, since the arm would carry it into the one that is there.
-    """
-    causes = yield from put_away(cell, strays, conductor.whereabouts)
-    if strays:
-        sample = strays[0].order.sample
-        raise NotBegun(f"not begun: sample {sample} may be in the way: {causes[sample]}")
-
-
-def _await(action: Any) -> Plan:
-    yield from start("think", action, THINKING)
-    yield Msg("wait", None, group=THINKING)
-
-
-def _tell(conductor: Conductor, what: str, problems: dict[str, str]) -> None:
+def _tell(conductors: Sequence[Conductor], what: str, problems: Mapping[str, str]) -> None:
     for name, said in problems.items():
-        conductor.trouble(f"{name}: {what}: {said}")
+        for conductor in conductors:
+            conductor.trouble(f"{name}: {what}: {said}")

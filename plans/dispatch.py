@@ -172,6 +172,8 @@ class Dispatcher:
         wait_s = float(np.median(begins_s))
         if wait_s > EPSILON_S:
             return max(wait_s, ASK_AGAIN_S) if math.isfinite(wait_s) else None
+        if self._blocks(outlook, samples):
+            return None
         for answer in (self._own_limits_s(outlook), self._others_limits_s(outlook, active, now_s, waits), self._idle_wait_s(outlook, route)):
             if answer is None or answer > 0.0:
                 return answer
@@ -248,12 +250,19 @@ class Dispatcher:
             raise ScheduleError(f"step {step.name}: max_gap_s is {step.max_gap_s:g} s, and the transfer alone takes {route.transfer_s:g} s: "
                                 f"{route.transfer_s - step.max_gap_s:g} s too long")
 
+    def _blocks(self, outlook: Outlook, samples: Sequence[Progress]) -> bool:
+        """Whether samples would stand in each other's way for ever; only those that come to a role twice can."""
+        for i, progress in enumerate(samples):
+            if _table(progress.route, self.roles).is_reentrant and not np.isfinite(outlook.leaves_s[:, i, len(progress.route.steps)]).all():
+                return True
+        return False
+
     def _own_limits_s(self, outlook: Outlook) -> float | None:
         """How much too early a start now would be for the new sample's own limits; 0 if it is not."""
         late_s = outlook.late_s[:, -1].max(axis=1)
         if (late_s > EPSILON_S).mean() <= 1.0 - self.keep:
             return 0.0
-        shift_s = float(np.quantile(late_s, self.keep, method="lower"))
+        shift_s = float(np.quantile(late_s, self.keep, method="higher"))
         return max(shift_s, ASK_AGAIN_S) if math.isfinite(shift_s) else None
 
     def _others_limits_s(self, outlook: Outlook, active: Sequence[Progress], now_s: float, waits: Mapping[str, float]) -> float:
@@ -313,7 +322,7 @@ class Dispatcher:
         scattered = any(table.is_scattered for table in tables) or bool(waits)
         n_scenarios = self.n_scenarios if scattered else 1
         cell = self._empty_cell(samples, tables, n_scenarios, n_steps, waits)
-        until = np.array([table.last_limit for table in tables], dtype=np.int64)
+        until = np.array([len(table.role) - 1 if table.is_reentrant else table.last_limit for table in tables], dtype=np.int64)
         until[-1] = max(until[-1], _bottleneck_step(samples[-1].route, self.bottleneck([samples[-1].route])))
         z = normals(self.n_scenarios, 256)[:n_scenarios]
         for i, progress in enumerate(samples):
@@ -400,6 +409,7 @@ class _Table:
     gap_s: Floats
     last_limit: int
     is_scattered: bool
+    is_reentrant: bool
 
 
 @lru_cache(maxsize=256)
@@ -414,6 +424,7 @@ def _table(route: Route, roles: tuple[str, ...]) -> _Table:
         gap_s=np.array([*gaps, math.inf]),
         last_limit=max((number for number, gap in enumerate(gaps) if math.isfinite(gap)), default=-1),
         is_scattered=any(step.spread > 0.0 for step in steps),
+        is_reentrant=len({step.role for step in steps}) < len(steps),
     )
 
 

@@ -1,25 +1,26 @@
-"""Recipes: one sample's life, as a plan. `RECIPES` names those that a campaign file may ask for."""
+"""Recipes: what is done to a sample, station by station. `RECIPES` names those that a campaign file may ask for.
+
+A recipe is a sequence of steps; how a sample gets from one to the next, what is done when one fails, and which samples overlap
+is the same for all recipes (`plans.life`, `plans.closed_loop`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from bluesky.utils import FailedStatus, Msg
+from bluesky.utils import Msg
 
-from lab.core.capabilities import Detector, Dose, Heater, Synthesiser
-from lab.core.clock import Clock
+from lab.core.capabilities import Dose, Heater
 from lab.core.errors import CommandError, LabError
 from lab.core.journal import Journal
 from lab.core.space import Value
 from plans.cell import Station, WorkCell
-from plans.stubs import Plan, act, cause_of, hold, move, step, transfer
+from plans.stubs import Plan, act, cause_of, hold, move
 
 MIN_DOSE_ML = 0.001
 """Smaller doses are left out; the executed fraction is then 0."""
-
 
 HOLD_BAND_C = 10.0
 """A plate that is further from its temperature during the anneal, K, does not hold it."""
@@ -72,6 +73,8 @@ class Order:
         Every `Setting` of the recipe, by name.
     metadata : mapping
         Goes into the start document.
+    n_former : int
+        How many samples of the same trial have been made and put away before this one.
     """
 
     trial: int
@@ -82,109 +85,148 @@ class Order:
     volumes_ml: Mapping[str, float]
     settings: Mapping[str, Value]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    n_former: int = 0
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What a recipe reports as really done, in the terms of the order."""
+    """What a step reports as really done, in the terms of the order; what it does not name was not its business."""
 
-    shares: Mapping[str, float]
-    volumes_ml: Mapping[str, float]
-    settings: Mapping[str, Value]
+    shares: Mapping[str, float] = field(default_factory=dict)
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Value] = field(default_factory=dict)
 
 
 Report = Callable[[Carried], None]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A plan for one sample, and what it may be told."""
-
-    name: str
-    plan: Callable[[WorkCell, Order, Journal, Report, Callable[[], Plan]], Plan]
-    settings: Mapping[str, Setting]
-
-
-def thin_film(cell: WorkCell, order: Order, journal: Journal, report: Report, measured: Callable[[], Plan]) -> Plan:
-    """Dose a precursor mixture onto a substrate, anneal it, take its powder pattern, put it back.
-
-    The whole sample is one run with the streams ``dosing``, ``annealing`` and ``primary`` (the frames).
+@dataclass
+class Task:
+    """One step of one sample, as its plan sees it.
 
     Parameters
     ----------
     cell : WorkCell
+    station : Station
+        Where the sample stands; of the step's role.
     order : Order
     journal : Journal
-        Told before and after each move and dose.
+        Told before and after each dose.
     report : callable
         Called with what was really carried out, once it is known.
-    measured : callable
-        A plan that is run after the last reading, before the sample goes back: starts the evaluation.
+    is_spoilt : bool
+        The step says so once it has begun to change the sample: from then on it cannot be done again with this one.
     """
-    settings = order.settings
-    synthesiser, annealer, detector = (cell.of(role)[0] for role in ("synthesiser", "annealer", "detector"))
-    uid = yield Msg("open_run", None, **order.metadata)
-    journal.run_opened(uid)
-    exit_status, reason = "fail", ""
-    try:
-        yield from _cool(annealer, journal, float(settings["load_below_c"]))
-        yield from transfer(cell, journal, order.place, synthesiser.name)
-        shares, volumes = yield from _dose(synthesiser, order, journal)
-        yield from transfer(cell, journal, synthesiser.name, annealer.name)
-        temperature, seconds = yield from _anneal(annealer, cell.clock, order, journal)
-        done = {**settings, "anneal_temperature": temperature, "anneal_time_s": seconds}
-        report(Carried(shares, volumes, done))
-        yield from transfer(cell, journal, annealer.name, detector.name)
-        yield from _expose(detector, cell.frames, order, journal)
-        yield from measured()
-        yield from transfer(cell, journal, detector.name, order.place)
-        exit_status = "success"
-    except (FailedStatus, LabError) as error:
-        reason = str(cause_of(error))
-        raise
-    finally:
-        yield Msg("close_run", None, exit_status=exit_status, reason=reason)
+
+    cell: WorkCell
+    station: Station
+    order: Order
+    journal: Journal
+    report: Report
+    is_spoilt: bool = False
+
+    def setting(self, name: str) -> float:
+        """A number of the order's settings."""
+        return float(self.order.settings[name])
 
 
-def _cool(annealer: Station, journal: Journal, below_c: float) -> Plan:
-    """Wait until the plate is cool enough to load a film: a warm one would anneal it at no temperature that was asked for."""
-    heater: Heater = annealer.device
-    if heater.temperature_c() > below_c:
-        with step(journal, annealer.name, f"cool below {below_c:g} degC"):
-            yield from act("cool the plate", lambda: heater.cool_below(below_c))
+@dataclass(frozen=True)
+class Step:
+    """One thing that is done to a sample at one station.
+
+    Parameters
+    ----------
+    name : str
+    role : str
+        Of the station.
+    plan : callable
+        Task -> plan, carried out while the sample stands at the station.
+    describe : callable
+        Order -> what it does, in words for people.
+    expected_s : callable
+        Order -> laboratory seconds that it will take, as long as no record knows better.
+    prepare : callable or None
+        Task -> plan, carried out when the station has been granted, before the sample comes.
+    prepare_s : float
+        Laboratory seconds that this takes from the moment the sample before has left.
+    max_gap : str
+        Name of the setting that limits the laboratory seconds between the end of the step before and the beginning of this one.
+    is_repeatable : bool
+        It does not change the sample, and may be begun again after a crash.
+    is_last_reading : bool
+        After it the sample can be evaluated.
+    """
+
+    name: str
+    role: str
+    plan: Callable[[Task], Plan]
+    describe: Callable[[Order], str]
+    expected_s: Callable[[Order], float]
+    prepare: Callable[[Task], Plan] | None = None
+    prepare_s: float = 0.0
+    max_gap: str = ""
+    is_repeatable: bool = False
+    is_last_reading: bool = False
 
 
-def _dose(station: Station, order: Order, journal: Journal) -> Plan:
-    """Dispense all liquids of the order; returns the executed shares and volumes, in the order's own units."""
-    synthesiser: Synthesiser = station.device
-    total_share = sum(order.shares.values())
-    total_ml = float(order.settings["total_volume_ml"])
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to a sample, and what may be told about it.
+
+    Parameters
+    ----------
+    name : str
+    steps : tuple of Step
+    settings : mapping of str to Setting
+    transfer_s : float
+        Laboratory seconds that the arm needs from place to place, as long as no record knows better.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    settings: Mapping[str, Setting]
+    transfer_s: float = 20.0
+
+
+# ------------------------------------------------------------------------------------------------- casting
+
+
+def doses_of(order: Order) -> dict[str, float]:
+    """Volume of each liquid that the order needs, mL."""
+    total_share, total_ml = sum(order.shares.values()), float(order.settings["total_volume_ml"])
     wanted = {liquid: total_ml * share / total_share for liquid, share in order.shares.items()} if order.shares else {}
     for liquid, volume in order.volumes_ml.items():
         wanted[liquid] = wanted.get(liquid, 0.0) + volume
-    wanted = {liquid: volume for liquid, volume in wanted.items() if volume >= MIN_DOSE_ML}
+    return {liquid: volume for liquid, volume in wanted.items() if volume >= MIN_DOSE_ML}
+
+
+def _cast(task: Task) -> Plan:
+    """Dispense all liquids of the order onto the substrate."""
+    synthesiser, order, journal = task.station.device, task.order, task.journal
+    wanted = doses_of(order)
     dose = Dose(wanted, key=f"{order.key}:dose")
-    with step(journal, station.name, "dose " + ", ".join(f"{v:.3f} mL {n}" for n, v in wanted.items())):
-        journal.dose_announced(dose.key, wanted)
-        try:
-            yield from move(synthesiser, dose)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            journal.dose_failed(dose.key, _counted(synthesiser), str(cause_of(error)))
-            raise
-        counted = synthesiser.dispensed_ml()
-        journal.dose_done(dose.key, counted)
-        yield from _read([synthesiser], "dosing")
-    return _executed_shares(order, counted), {n: counted.get(n, 0.0) for n in order.volumes_ml}
+    journal.dose_announced(dose.key, wanted)
+    task.is_spoilt = True
+    try:
+        yield from move(synthesiser, dose)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        journal.dose_failed(dose.key, _counted(synthesiser), str(cause_of(error)))
+        raise
+    counted = synthesiser.dispensed_ml()
+    journal.dose_done(dose.key, counted)
+    task.report(Carried(shares=_executed_shares(order, counted), volumes_ml={n: counted.get(n, 0.0) for n in order.volumes_ml}))
+    yield from _read([synthesiser], "dosing")
 
 
-def _counted(synthesiser: Synthesiser) -> dict[str, float]:
+def _counted(synthesiser: Any) -> dict[str, float]:
     """What the pumps counted of a failed dose; nothing where they cannot be asked."""
     try:
-        return synthesiser.dispensed_ml()
+        counted: dict[str, float] = synthesiser.dispensed_ml()
     except LabError:
         return {}
+    return counted
 
 
 def _executed_shares(order: Order, counted_ml: Mapping[str, float]) -> dict[str, float]:
@@ -197,26 +239,38 @@ def _executed_shares(order: Order, counted_ml: Mapping[str, float]) -> dict[str,
     return {liquid: whole * volume / total_ml for liquid, volume in dispensed.items()}
 
 
-def _anneal(station: Station, clock: Clock, order: Order, journal: Journal) -> Plan:
-    """Stir, heat, hold, switch off; returns the mean plate temperature (degC) and the time (s) of the hold."""
-    target_c, seconds = float(order.settings["anneal_temperature"]), float(order.settings["anneal_time_s"])
-    heater: Heater = station.device
+# ----------------------------------------------------------------------------------------------- annealing
+
+
+def _cool(task: Task) -> Plan:
+    """Wait until the plate is cool enough to load a sample: a warm one would already anneal it."""
+    heater: Heater = task.station.device
+    below_c = task.setting("load_below_c")
+    if heater.temperature_c() > below_c:
+        yield from act("cool the plate", lambda: heater.cool_below(below_c))
+
+
+def _anneal(task: Task) -> Plan:
+    """Heat, hold, switch off; reports the mean plate temperature (degC) and the time (s) of the hold."""
+    target_c, seconds = task.setting("anneal_temperature"), task.setting("anneal_time_s")
+    heater: Heater = task.station.device
+    clock = task.cell.clock
     readings: list[float] = []
-    with step(journal, station.name, f"anneal {seconds:.4g} s at {target_c:.4g} degC"):
-        try:
-            yield from move(heater.stirrer, float(order.settings["stir_rpm"]))
-            yield from move(heater, target_c)
-            began = clock.now()
-            while (left := seconds - (clock.now() - began)) > 0:
-                readings.append(_held_c(heater, target_c))
-                yield from hold(clock, min(left, max(30.0, seconds / 10)))
+    task.is_spoilt = True
+    try:
+        yield from move(heater.stirrer, task.setting("stir_rpm"))
+        yield from move(heater, target_c)
+        began = clock.now()
+        while (left := seconds - (clock.now() - began)) > 0:
             readings.append(_held_c(heater, target_c))
-            held_s = clock.now() - began
-            yield from _read([heater], "annealing")
-        finally:
-            yield from act("switch the heater off", heater.off)
-            yield from move(heater.stirrer, 0.0)
-    return sum(readings) / len(readings), held_s
+            yield from hold(clock, min(left, max(30.0, seconds / 10)))
+        readings.append(_held_c(heater, target_c))
+        held_s = clock.now() - began
+        yield from _read([heater], "annealing")
+    finally:
+        yield from act("switch the heater off", heater.off)
+        yield from move(heater.stirrer, 0.0)
+    task.report(Carried(settings={"anneal_temperature": sum(readings) / len(readings), "anneal_time_s": held_s}))
 
 
 def _held_c(heater: Heater, target_c: float) -> float:
@@ -233,20 +287,29 @@ def _held_c(heater: Heater, target_c: float) -> float:
     return now_c
 
 
-def _expose(station: Station, frames: Path, order: Order, journal: Journal) -> Plan:
+# ----------------------------------------------------------------------------------------------- measuring
+
+
+def _measure(task: Task) -> Plan:
     """One trigger of the detector into a file of this sample's own, as the ``primary`` stream."""
-    detector: Detector = station.device
-    count_time_s, n_images = float(order.settings["count_time_s"]), int(order.settings["n_images"])
-    with step(journal, station.name, f"expose {n_images} x {count_time_s:g} s"):
-        yield from act("set the exposure", lambda: detector.set_exposure(count_time_s, n_images))
-        detector.set_file(str(frames / f"{order.sample}.h5"))
-        yield Msg("stage", detector)
-        try:
-            yield Msg("trigger", detector, group="expose")
-            yield Msg("wait", None, group="expose")
-            yield from _read([detector], "primary")
-        finally:
-            yield Msg("unstage", detector)
+    detector = task.station.device
+    count_time_s, n_images = task.setting("count_time_s"), int(task.setting("n_images"))
+    yield from act("set the exposure", lambda: detector.set_exposure(count_time_s, n_images))
+    detector.set_file(str(_unused(task)))
+    yield Msg("stage", detector)
+    try:
+        yield Msg("trigger", detector, group="expose")
+        yield Msg("wait", None, group="expose")
+        yield from _read([detector], "primary")
+    finally:
+        yield Msg("unstage", detector)
+
+
+def _unused(task: Task) -> Any:
+    """A file of this sample's that does not exist: a measurement may be done again."""
+    first = task.cell.frames / f"{task.order.sample}.h5"
+    names = [first, *(first.with_stem(f"{task.order.sample}.{n}") for n in range(2, 100))]
+    return next((name for name in names if not name.exists()), names[-1])
 
 
 def _read(devices: list[Any], stream: str) -> Plan:
@@ -256,20 +319,36 @@ def _read(devices: list[Any], stream: str) -> Plan:
     yield Msg("save")
 
 
-RECIPES: dict[str, Recipe] = {
-    "thin_film": Recipe(
-        "thin_film",
-        thin_film,
-        {
-            "total_volume_ml": Setting("mL", 1.0, "volume of all liquids given as shares", low=0.01),
-            "anneal_temperature": Setting("degC", None, "plate temperature of the anneal", channel=("hotplate", "TEMPERATURE")),
-            "anneal_time_s": Setting("s", 600.0, "how long the anneal lasts once the plate is at temperature", high=36000.0),
-            "stir_rpm": Setting("rpm", 300.0, "stirring while annealing", channel=("hotplate", "STIR_RPM")),
-            "load_below_c": Setting("degC", 60.0, "the plate cools below this before a film is loaded", low=30.0, high=310.0),
-            "count_time_s": Setting("s", 2.0, "exposure of one frame", channel=("detector", "COUNT_TIME")),
-            "n_images": Setting("frames", 1, "frames of one sample", low=1, channel=("detector", "N_IMAGES")),
-            "carrier": Setting("", "", "a liquid dosed on top of the shares, by name", is_choice=True),
-            "carrier_volume_ml": Setting("mL", 0.5, "how much of the carrier", low=MIN_DOSE_ML),
-        },
+# ------------------------------------------------------------------------------------------------- recipes
+
+
+THIN_FILM = Recipe(
+    "thin_film",
+    (
+        Step("cast", "synthesiser", _cast,
+             lambda order: "cast " + ", ".join(f"{ml:.3f} mL {liquid}" for liquid, ml in doses_of(order).items()),
+             lambda order: 5.0 + 12.0 * max(doses_of(order).values(), default=0.0)),
+        Step("anneal", "annealer", _anneal,
+             lambda order: f"anneal {float(order.settings['anneal_time_s']):.4g} s at {float(order.settings['anneal_temperature']):.4g} degC",
+             lambda order: float(order.settings["anneal_time_s"]) + 60.0, _cool, prepare_s=400.0, max_gap="max_gap_s"),
+        Step("measure", "detector", _measure,
+             lambda order: f"expose {int(order.settings['n_images'])} x {float(order.settings['count_time_s']):g} s",
+             lambda order: 5.0 + 1.1 * int(order.settings["n_images"]) * float(order.settings["count_time_s"]), is_repeatable=True,
+             is_last_reading=True),
     ),
-}
+    {
+        "total_volume_ml": Setting("mL", 1.0, "volume of all liquids given as shares", low=0.01),
+        "anneal_temperature": Setting("degC", None, "plate temperature of the anneal", channel=("hotplate", "TEMPERATURE")),
+        "anneal_time_s": Setting("s", 600.0, "how long the anneal lasts once the plate is at temperature", high=36000.0),
+        "max_gap_s": Setting("s", 60.0, "longest time from the end of casting to the beginning of the anneal", low=1.0),
+        "stir_rpm": Setting("rpm", 300.0, "stirring while annealing", channel=("hotplate", "STIR_RPM")),
+        "load_below_c": Setting("degC", 60.0, "the plate cools below this before a sample is loaded", low=30.0, high=310.0),
+        "count_time_s": Setting("s", 2.0, "exposure of one frame", channel=("detector", "COUNT_TIME")),
+        "n_images": Setting("frames", 1, "frames of one sample", low=1, channel=("detector", "N_IMAGES")),
+        "carrier": Setting("", "", "a liquid dosed on top of the shares, by name", is_choice=True),
+        "carrier_volume_ml": Setting("mL", 0.5, "how much of the carrier", low=MIN_DOSE_ML),
+    },
+)
+"""Dose a precursor mixture onto a substrate, anneal it within `max_gap_s`, take its powder pattern."""
+
+RECIPES: dict[str, Recipe] = {THIN_FILM.name: THIN_FILM}

@@ -55,7 +55,7 @@ def ready(instruments: Iterable[Any], patience_s: float, *, is_after_failure: bo
     while waiting:
         wrong: dict[str, str] = {}
         for instrument in waiting:
-            said = yield from _attempt(act_alone(f"recover {instrument.name}", instrument.recover))
+            said = yield from _attempt(act_alone(f"recover {instrument.name}", instrument.recover, moves=instrument))
             if said != "safe":
                 wrong[instrument.name] = said
         if not wrong or time.monotonic() > deadline:
@@ -70,14 +70,9 @@ def _is_well(instrument: Instrument) -> bool:
     return health.is_connected and not health.cause
 
 
-def recover(cell: WorkCell, patience_s: float = 0.0) -> Plan:
-    """`ready` for all of a work cell, whatever their state."""
-    return (yield from ready(cell.instruments, patience_s, is_after_failure=True))
-
-
 def _park(cell: WorkCell) -> Plan:
-    yield from act_alone("ready the arm", cell.arm.recover)
-    yield from act_alone("park the arm", lambda: cell.arm.set(Park()))
+    yield from act_alone("ready the arm", cell.arm.recover, moves=cell.arm)
+    yield from act_alone("park the arm", lambda: cell.arm.set(Park()), moves=cell.arm)
 
 
 def _attempt(plan: Plan) -> Plan:

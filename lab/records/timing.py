@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -21,6 +22,10 @@ DURATIONS_KEPT = 200
 Span = tuple[float, float]
 
 
+CAMPAIGNS_LEARNED = 50
+"""Durations are learned from so many campaigns, the newest."""
+
+
 class Timing(Part):
     """What took how long, laboratory seconds."""
 
@@ -34,8 +39,15 @@ class Timing(Part):
             spans = self._spans(connection, campaign)
         return {station: union_s(intervals) for station, intervals in _by(spans, "station").items()}
 
-    def durations(self, lab_name: str, recipe: str) -> Mapping[str, tuple[float, ...]]:
-        """How long completed steps took, over all campaigns of a laboratory and a recipe.
+    def durations(self, lab_name: str, recipe: str, speed: float | str | None = None) -> Mapping[str, tuple[float, ...]]:
+        """How long completed steps took, over the newest campaigns of a laboratory and a recipe.
+
+        Parameters
+        ----------
+        lab_name, recipe : str
+        speed : float, str or None
+            Only of campaigns that ran at this speed of the simulated physics: what takes wall time (an exchange with an instrument) counts as
+            so much more laboratory time the faster that is.
 
         Returns
         -------
@@ -43,10 +55,13 @@ class Timing(Part):
             Laboratory seconds, the newest last, at most `DURATIONS_KEPT` each.
         """
         step, owner = schema.step, schema.campaign
-        theirs = owner.c.lab_name == lab_name, owner.c.recipe == recipe, step.c.state == "done", step.c.name != ""
         joined = step.join(owner, owner.c.id == step.c.campaign)
         found = {}
         with self._store.read() as connection:
+            newest = connection.execute(select(owner.c.id, owner.c.lab).where(owner.c.lab_name == lab_name, owner.c.recipe == recipe).order_by(
+                owner.c.started_wall.desc()).limit(CAMPAIGNS_LEARNED)).all()
+            ids = [row.id for row in newest if speed is None or json.loads(row.lab).get("speed") == speed]
+            theirs = step.c.campaign.in_(ids), step.c.state == "done", step.c.name != ""
             for name in connection.execute(select(step.c.name).select_from(joined).where(*theirs).distinct()).scalars().all():
                 rows = connection.execute(select(step.c.began_lab_s, step.c.ended_lab_s).select_from(joined).where(
                     *theirs, step.c.name == name).order_by(step.c.id.desc()).limit(DURATIONS_KEPT)).all()

@@ -1,0 +1,222 @@
+"""Campaigns on a running laboratory: begun or resumed, paused and stopped by people, brought to their ends.
+
+Imports Ophyd by way of the plans: see `lab.session`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bluesky.utils import RunEngineInterrupted, TransitionError
+
+from lab import interrupts
+from lab.campaign import Campaign, Collector, End, Reporter
+from lab.core.config import CampaignConfig
+from lab.core.errors import LabError
+from lab.core.recovery import Policy
+from lab.instruments import geometry_of, work_cell
+from lab.optimise import make_optimizer
+from lab.records.evaluate import evaluate
+from lab.resumption import unfinished
+from lab.translation import Translation
+from plans.closed_loop import closed_loop
+from plans.life import Stuck
+
+if TYPE_CHECKING:
+    from lab.session import Session
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.3
+"""Wall seconds between two looks for what people ask of running campaigns."""
+
+FINISHING = "already finishing: instruments are being made safe; please wait"
+
+
+class Conduct:
+    """Campaigns that are run together in one session.
+
+    Parameters
+    ----------
+    session : Session
+        Started.
+    reporter : Reporter
+    """
+
+    def __init__(self, session: Session, reporter: Reporter) -> None:
+        self._session, self._reporter = session, reporter
+        self._collector = Collector()
+        self._campaigns: list[Campaign] = []
+        self._interrupts: list[str] = []
+        self._go_on = threading.Event()
+        self._is_over = threading.Event()
+
+    def begin(self, config: CampaignConfig, file: str = "campaign") -> Campaign:
+        """A new campaign, open in the ledger.
+
+        Raises
+        ------
+        ConfigError
+            Before anything moves (see `lab.validation`).
+        """
+        lab, ledger = self._session.lab, self._session.ledger
+        translation = Translation(config, lab, file)
+        optimizer = make_optimizer(config)
+        campaign = ledger.open_campaign(config.name, config.model_dump_json(), lab.model_dump_json())
+        return self._campaign(campaign, config, translation, optimizer)
+
+    def resume(self, campaign_id: str) -> Campaign:
+        """A campaign that has ended before its budget was spent, open again; what its last session left in the machine is looked through."""
+        ledger = self._session.ledger
+        row = ledger.campaign(campaign_id)
+        config = CampaignConfig.model_validate_json(row.config)
+        ledger.reopen_campaign(row.id)
+        campaign = self._campaign(row.id, config, Translation(config, self._session.lab, row.id), make_optimizer(config))
+        campaign.unfinished = unfinished(campaign, self._session.documents, self._stations)
+        return campaign
+
+    @property
+    def _stations(self) -> tuple[str, ...]:
+        lab = self._session.lab
+        return tuple(place for place in lab.places if lab.stations[place.partition(".")[0]].role != "rack")
+
+    def _campaign(self, campaign_id: str, config: CampaignConfig, translation: Translation, optimizer: Any) -> Campaign:
+        session = self._session
+        geometry = geometry_of(session.lab)
+        rack = tuple(place for place in session.lab.places if place not in self._stations)
+        campaign = Campaign(config, session.lab.name, session.ledger, campaign_id, optimizer, translation,
+                            Policy((config.recovery, session.lab.recovery)), lambda documents: evaluate(documents, config, geometry),
+                            self._collector, rack, session.clock, self._reporter)
+        self._campaigns.append(campaign)
+        return campaign
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    def run(self) -> list[tuple[Campaign, End]]:
+        """Run what has been begun and resumed, to its end, in this thread.
+
+        Ctrl-C (SIGINT), SIGTERM and SIGHUP end it as ``interrupted``: the plan makes the instruments safe and parks the arm.
+        """
+        session, campaigns = self._session, self._campaigns
+        folder = session.home.frames(campaigns[0].id) if len(campaigns) == 1 else session.home.frames("shared")
+        cell = work_cell(session.lab, session.devices, session.clock, folder)
+        end: End | None = End("interrupted", "the session ended")
+        if session.guards is not None:
+            session.guards.check_start()
+        session.ended_by, session.running[:] = "", [campaign.id for campaign in campaigns]
+        with self._interruptible():
+            for campaign in campaigns:
+                campaign.begins()
+            session.warm_up([campaign.config for campaign in campaigns])
+            token = session.RE.subscribe(self._collector)
+            asking = threading.Thread(target=self._take_requests, name="requests", daemon=True)
+            asking.start()
+            try:
+                end = self._run(closed_loop(cell, campaigns, max(campaign.policy.patience_s for campaign in campaigns)))
+            except Stuck as error:
+                end = End("interrupted", f"{error}; mend it, then: lab resume {campaigns[0].id}")
+            except LabError as error:
+                end = End("failed", str(error))
+            except Exception as error:  # a mistake of ours: on record, and raised with its traceback
+                end = End("failed", f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                self._is_over.set()
+                asking.join()
+                session.RE.unsubscribe(token)
+                session.running.clear()
+                for campaign in campaigns:
+                    campaign.close(end if end is not None else campaign.concluded())
+        for campaign in campaigns:
+            if campaign.unexpected is not None:
+                raise campaign.unexpected
+        return [(campaign, campaign.end) for campaign in campaigns if campaign.end is not None]
+
+    def _run(self, plan: Any) -> End | None:
+        """Run the plan, through pauses; returns the end that came from outside, None when the plan came to its own."""
+        engine = self._session.RE
+        if self._interrupts:
+            return self._interrupted()
+        go_on: Callable[[], Any] = lambda: engine(plan)  # noqa: E731 - the plan first, its resumption later
+        while True:
+            try:
+                go_on()
+            except RunEngineInterrupted:
+                while engine.state == "paused" and not self._go_on.wait(LOOK_S):
+                    pass
+                while engine.state not in ("paused", "idle"):  # being aborted by another thread
+                    self._is_over.wait(LOOK_S)
+                if engine.state == "idle":
+                    return self._interrupted()
+                self._go_on.clear()
+                go_on = engine.resume
+            else:
+                return None
+
+    def _interrupted(self) -> End:
+        said = self._session.loss or self._session.ended_by
+        if said:
+            return End("interrupted", said)
+        return End("interrupted", self._interrupts[0] if self._interrupts else "aborted at the console")
+
+    # ------------------------------------------------------------------------------------------ what people ask
+
+    def _take_requests(self) -> None:
+        """In a thread: what other processes ask of these campaigns, by way of the ledger."""
+        while not self._is_over.wait(LOOK_S):
+            for campaign in self._campaigns:
+                for request in self._session.ledger.take_requests(campaign.id):
+                    self._obey(campaign, request.kind, request.by)
+
+    def _obey(self, campaign: Campaign, kind: str, by: str) -> None:
+        engine = self._session.RE
+        if kind == "pause":
+            campaign.trouble(f"paused by {by}: what is under way is finished, nothing further begins; to go on: lab continue {campaign.id}")
+            try:
+                engine.request_pause(defer=False)
+            except TransitionError:
+                log.info("a pause was asked for while %s", engine.state)
+        elif kind == "continue":
+            campaign.trouble(f"going on, by {by}")
+            self._go_on.set()
+        elif kind == "stop":
+            campaign.trouble(f"stopped by {by}: samples in the machine are finished, no further one begins")
+            campaign.stop(f"stopped by {by}")
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Signals abort the plan, once; its clean-up runs.
+
+        The RunEngine's own handler (it pauses, at a console) stands back meanwhile.
+        """
+        engine = self._session.RE
+
+        def finish() -> None:
+            for campaign in self._campaigns:
+                campaign.trouble("interrupted: finishing safely (heaters off, pumps stopped, arm parked); please wait")
+            while not self._is_over.is_set():
+                try:
+                    engine.abort(self._interrupts[0])
+                except TransitionError:  # the plan has not begun yet, or is over
+                    self._is_over.wait(0.05)
+                else:
+                    return
+
+        def interrupt(name: str) -> None:
+            if self._interrupts:
+                threading.Thread(target=self._session.say, args=(FINISHING,), daemon=True).start()
+                return
+            self._interrupts.append(f"{name} from the operator")
+            threading.Thread(target=finish, name="interrupt", daemon=True).start()
+
+        managers, engine.context_managers = engine.context_managers, []
+        try:
+            with interrupts.handled(interrupt):
+                yield
+        finally:
+            self._is_over.set()
+            engine.context_managers = managers

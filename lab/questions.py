@@ -1,0 +1,77 @@
+"""Questions to the operator: put by a campaign, answered in the ledger by whoever may, seen by the campaign within a moment."""
+
+from __future__ import annotations
+
+import threading
+
+from lab.core.recovery import Choice
+from lab.records.ledger import Ledger
+from plans.statuses import Happening
+
+LOOK_S = 0.25
+"""Wall seconds between two looks at the ledger while a question is open."""
+
+
+class Question:
+    """One open question; implements `plans.life.Question`.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    number : int
+        In the ledger.
+    """
+
+    def __init__(self, ledger: Ledger, number: int) -> None:
+        self._ledger, self.number = ledger, number
+        self.status = Happening()
+        self.choice: Choice | None = None
+
+    def look(self) -> bool:
+        """Whether it has been answered."""
+        row = self._ledger.question(self.number)
+        if row.choice and not self.status.done:
+            self.choice = Choice(row.choice)
+            self.status.happen()
+        return self.status.done
+
+    def withdraw(self, instead: Choice) -> None:
+        """Nobody answered in time: the answer is `instead`, given by the policy; one that came at the last moment counts."""
+        if not self.look():
+            self._ledger.answer(self.number, instead.value, "policy (no answer in time)")
+            self.look()
+
+
+class Watch:
+    """Looks for answers as long as questions are open."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._open: list[Question] = []
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, number: int) -> Question:
+        """Watch the question of this number."""
+        question = Question(self._ledger, number)
+        with self._lock:
+            self._open.append(question)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="questions", daemon=True)
+                self._thread.start()
+        return question
+
+    def close(self) -> None:
+        """No more looks."""
+        self._is_over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _look(self) -> None:
+        while not self._is_over.wait(LOOK_S):
+            with self._lock:
+                self._open = [question for question in self._open if not question.look()]
+                if not self._open:
+                    self._thread = None
+                    return

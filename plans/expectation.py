@@ -1,0 +1,61 @@
+"""How long an order is expected to take: the recipe's estimate for this order, corrected by what was recorded of others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from plans.forecast import Learning, Route, StepForecast
+from plans.recipes import Order, Recipe
+
+SPREAD = 0.1
+"""Relative scatter of a step of which nothing is recorded yet."""
+
+N_TYPICAL = 50
+"""Orders that make the typical one, with which recorded durations are compared."""
+
+
+class Expectation:
+    """Routes of a recipe's orders.
+
+    Recorded durations are those of other orders: one that anneals twice as long as they did is expected to take so much longer.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    typical : Order
+        What is expected of an order that is not known yet.
+    durations : mapping of step name to laboratory seconds, newest last
+        On record.
+    """
+
+    def __init__(self, recipe: Recipe, typical: Order, durations: Mapping[str, Sequence[float]]) -> None:
+        self._recipe, self._durations = recipe, durations
+        self._orders: deque[Order] = deque([typical], maxlen=N_TYPICAL)
+
+    def learn(self, durations: Mapping[str, Sequence[float]]) -> None:
+        """Further durations are on record."""
+        self._durations = durations
+
+    def route(self, order: Order | None) -> Route:
+        """What an order will take; None: a typical one."""
+        if order is not None and all(order is not known for known in self._orders):
+            self._orders.append(order)
+        typical = self._typical_s()
+        prior = Route(tuple(StepForecast(step.name, step.role, typical[step.name], SPREAD, step.prepare_s, self._gap_s(step.max_gap, order))
+                            for step in self._recipe.steps), self._recipe.transfer_s)
+        learned = Learning(prior).route({name: values for name, values in self._durations.items() if not name.startswith("prepare ")})
+        if order is None:
+            return learned
+        steps = tuple(replace(known, mean_s=max(known.mean_s + step.expected_s(order) - typical[step.name], 0.2 * known.mean_s))
+                      for known, step in zip(learned.steps, self._recipe.steps, strict=True))
+        return replace(learned, steps=steps)
+
+    def _typical_s(self) -> dict[str, float]:
+        """The recipe's own estimate for the orders so far, by step."""
+        return {step.name: fmean(step.expected_s(order) for order in self._orders) for step in self._recipe.steps}
+
+    def _gap_s(self, setting: str, order: Order | None) -> float | None:
+        return float((order if order is not None else self._orders[-1]).settings[setting]) if setting else None

@@ -1,0 +1,443 @@
+"""One sample's life as a lane: from its slot through the steps of its recipe, and back; whatever goes wrong on the way.
+
+The lane holds the stations it stands on and the arm while it moves. What fails is decided by the campaign's policy: do the step
+again, make the sample anew, skip it, ask, or end the campaign. However it ends, the sample is put away before its stations
+are free for others, or the lane fails with `Stuck`: nothing may be carried into what may still stand there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from bluesky.utils import FailedStatus, Msg
+
+from lab.core.capabilities import Pick, Place, Status
+from lab.core.clock import WallClock
+from lab.core.errors import EmptyPlace, GapError, InstrumentError, LabError, LedgerError, NotBegun
+from lab.core.journal import Journal
+from lab.core.recovery import EXPLAINED, Choice, Policy, Rule
+from lab.core.sample import GRIPPER, UNKNOWN
+from plans.cell import Station, WorkCell
+from plans.dispatch import RACK, Now, Progress
+from plans.forecast import TRANSFER, Route
+from plans.lanes import acquire, claim, first_of, release
+from plans.recipes import Carried, Order, Recipe, Task
+from plans.safe import ready
+from plans.statuses import Elapsed
+from plans.stubs import Plan, cause_of, half_transfer, pause, start, step, transfer
+
+ARM = "arm"
+"""The resource that is the arm; stations are resources by their role."""
+
+EVALUATE = "evaluate"
+"""The group of the status behind which a sample's evaluation runs."""
+
+AGAIN_S = 1.0
+"""Wall seconds between two attempts to put a sample away."""
+
+
+class Stuck(Exception):
+    """A sample cannot be put away: the campaign ends, and is resumed when the cause is mended."""
+
+
+class Question(Protocol):
+    """A question to the operator."""
+
+    @property
+    def status(self) -> Status:
+        """Done when it has been answered."""
+        ...
+
+    @property
+    def choice(self) -> Choice | None:
+        """The answer."""
+        ...
+
+    def withdraw(self, instead: Choice) -> None:
+        """Nobody answered in time: `instead` is done."""
+        ...
+
+
+class Keeper(Protocol):
+    """The campaign, as one sample's life sees it (implemented by `lab.campaign`)."""
+
+    recipe: Recipe
+    policy: Policy
+
+    def carried(self, order: Order, carried: Carried) -> None:
+        """What was really carried out for the order."""
+        ...
+
+    def measured(self, order: Order) -> Status:
+        """All of the order's readings are taken: evaluate in a thread, then record the outcome or the failure.
+
+        The status always succeeds.
+        """
+        ...
+
+    def failed(self, order: Order, error: LabError) -> None:
+        """The sample is lost (or, when its outcome already stands, could not be put back)."""
+        ...
+
+    def remake(self, order: Order, error: LabError) -> None:
+        """The sample is lost; the same point shall be made again."""
+        ...
+
+    def stop(self, cause: str) -> None:
+        """No further sample shall be begun."""
+        ...
+
+    def ask(self, order: Order, step: str, error: LabError, choices: Mapping[Choice, str], otherwise: Choice) -> Question:
+        """Put a question to the operator."""
+        ...
+
+    def trouble(self, what: str) -> None:
+        """Something a person should know, and the ledger keep."""
+        ...
+
+    def whereabouts(self, order: Order) -> str:
+        """The place of the order's sample, by the ledger."""
+        ...
+
+
+class _Lost(Exception):
+    """The sample cannot be finished; what is to be done about it."""
+
+    def __init__(self, choice: Choice, cause: LabError) -> None:
+        super().__init__(str(cause))
+        self.choice, self.cause = choice, cause
+
+
+class Life:
+    """One sample, from its slot and back.
+
+    Parameters
+    ----------
+    cell : WorkCell
+    keeper : Keeper
+    route : Route
+        What the dispatcher expects of it.
+    order : Order
+    journal : Journal
+        Told before and after each move and dose.
+    changed : callable
+        Called whenever `progress` has changed.
+    first : int
+        Index of the step to begin with: what a resumed sample has behind it is not done again.
+    ended_s : float or None
+        Laboratory time at which the step before had ended.
+    candidates : sequence of str
+        Where a resumed sample can be, if nobody knows; most likely places first.
+    """
+
+    def __init__(self, cell: WorkCell, keeper: Keeper, route: Route, order: Order, journal: Journal, changed: Callable[[], None],
+                 first: int = 0, ended_s: float | None = None, candidates: Sequence[str] = ()) -> None:
+        self._cell, self._keeper, self.order, self._journal, self._changed = cell, keeper, order, journal, changed
+        self._recipe: Recipe = keeper.recipe
+        self._first, self._ended_s, self._candidates = first, ended_s, tuple(candidates)
+        self.progress = Progress(order.sample, route, first - 1, "waiting", cell.clock.now() if ended_s is None else ended_s)
+        self._station: Station | None = None
+        self._next: Station | None = None
+        self._has_arm = False
+
+    def plan(self) -> Plan:
+        """The whole life as one run with the streams of its steps.
+
+        Raises
+        ------
+        Stuck
+            When the sample cannot be put away.
+        LedgerError
+            When the records cannot be written: nothing is done that could not be told afterwards.
+        """
+        lost: _Lost | None = None
+        uid = yield Msg("open_run", None, **self.order.metadata)
+        self._journal.run_opened(uid)
+        exit_status = "fail"
+        try:
+            for index in range(self._first, len(self._recipe.steps)):
+                yield from self._step(index)
+            exit_status = "success"
+        except _Lost as error:
+            lost = error
+        finally:
+            yield Msg("close_run", None, exit_status=exit_status, reason=str(lost) if lost is not None else "")
+        if lost is not None:
+            self._book(lost)
+        yield from self.put_away()
+        yield Msg("wait", None, group=EVALUATE)
+
+    def stages(self, index: int = 0) -> tuple[dict[str, int], ...]:
+        """What the lane holds at most, stage by stage, from step `index` on: a station; both stations and the arm; the next station; ..."""
+        found: list[dict[str, int]] = []
+        roles = [one.role for one in self._recipe.steps[index:]]
+        for before, role in zip([None, *roles], roles, strict=False):
+            moving = Counter([role, ARM] + ([before] if before is not None else []))
+            found += [dict(moving), {role: 1}]
+        return (*found, dict(Counter([ARM, *roles[-1:]])))
+
+    # ------------------------------------------------------------------------------------------------ steps
+
+    def _step(self, index: int) -> Plan:
+        """One step with all that the policy does about its failures.
+
+        Raises
+        ------
+        _Lost
+            When the sample is given up.
+        """
+        step_, done = self._recipe.steps[index], Counter[Rule]()
+        done.update({rule: self.order.n_former for rule in self._keeper.policy.rules if rule.do == "remake"})
+        while True:
+            doing, task = TRANSFER, None
+            try:
+                self._check_gap(index)
+                yield from self._reach(index)
+                doing, task = step_.name, self._task()
+                yield from self._carry_out(index, task)
+                break
+            except (FailedStatus, LabError) as error:
+                cause = cause_of(error)
+                if isinstance(cause, LedgerError):
+                    raise cause from error
+                choice = yield from self._choose(cause, doing, done, is_spoilt=task is not None and task.is_spoilt)
+                if choice is Choice.FINISH:
+                    break
+                if choice is not Choice.RETRY:
+                    raise _Lost(choice, cause) from error
+        self._ended_s = self._cell.clock.now()
+        if step_.is_last_reading:
+            yield from start("evaluate", lambda: self._keeper.measured(self.order), EVALUATE)
+
+    def _reach(self, index: int) -> Plan:
+        """Get a station of the step's role, prepare it, and bring the sample there. May be called again after a failure."""
+        role = self._recipe.steps[index].role
+        if self._station is not None and self._station.role == role:
+            return
+        if self._station is None and self._next is None and not self._has_arm:
+            yield from claim(*self.stages(index))
+        if self._next is None:
+            self._is(index - 1, "waiting")
+            granted = yield from acquire(role)
+            self._next = self._cell.station(granted[role])
+        yield from self._prepare(index, self._next)
+        yield from self._take_arm(index - 1)
+        yield from self._ready([self._next.device, self._cell.arm])
+        self._check_gap(index)
+        self._is(index - 1, "moving")
+        yield from self.bring(self._next.name)
+        former, self._station, self._next = self._station, self._next, None
+        yield from self._let_go(former)
+
+    def _prepare(self, index: int, station: Station) -> Plan:
+        step_ = self._recipe.steps[index]
+        yield from self._ready([station.device])
+        if step_.prepare is not None:
+            self._is(index - 1, "preparing")
+            with step(self._journal, station.name, f"prepare for {step_.name}", f"prepare {step_.name}"):
+                yield from step_.prepare(Task(self._cell, station, self.order, self._journal, self._report))
+
+    def _carry_out(self, index: int, task: Task) -> Plan:
+        step_ = self._recipe.steps[index]
+        self._check_gap(index)
+        self._is(index, "working")
+        with step(self._journal, task.station.name, step_.describe(self.order), step_.name):
+            yield from step_.plan(task)
+
+    def _check_gap(self, index: int) -> None:
+        """Whether the step still comes in time.
+
+        Raises
+        ------
+        GapError
+            When it does not: what is still to come would be done for nothing.
+        """
+        step_, now_s = self._recipe.steps[index], self._cell.clock.now()
+        if not step_.max_gap or self._ended_s is None or index == 0:
+            return
+        gap_s, allowed_s = now_s - self._ended_s, float(self.order.settings[step_.max_gap])
+        if gap_s > allowed_s:
+            raise GapError(f"{self.order.sample}: {gap_s:.0f} s have gone by since {self._recipe.steps[index - 1].name}, and {step_.name} has not "
+                           f"begun; allowed: {allowed_s:g} s ({step_.max_gap})")
+
+    # ------------------------------------------------------------------------------------------------ moves
+
+    def bring(self, target: str) -> Plan:
+        """Take the sample to `target` from wherever it is; the lane holds the arm, and where nobody knows, it is looked for.
+
+        Raises
+        ------
+        EmptyPlace
+            It is nowhere.
+        """
+        place = self._keeper.whereabouts(self.order)
+        if place == target:
+            return
+        if place == UNKNOWN:
+            yield from self._find(target)
+        else:
+            yield from transfer(self._cell, self._journal, place, target)
+
+    def _find(self, target: str) -> Plan:
+        """Look for the sample where it can be: in the gripper, at the stations that this lane holds, in its slot."""
+        arm, journal = self._cell.arm, self._journal
+        if arm.is_holding():
+            with step(journal, ARM, f"{GRIPPER} -> {target}", TRANSFER):
+                yield from half_transfer(self._cell, journal, Place(target), UNKNOWN, target)
+            return
+        held = [station.name for station in (self._station, self._next) if station is not None]
+        candidates = list(dict.fromkeys([*held, *self._candidates, self.order.place]))
+        for place in candidates:
+            try:
+                with step(journal, ARM, f"look for the sample at {place}", "look"):
+                    yield from half_transfer(self._cell, journal, Pick(place), UNKNOWN, GRIPPER)
+            except (FailedStatus, LabError) as error:
+                if not isinstance(cause_of(error), EmptyPlace):
+                    raise
+            else:
+                yield from transfer(self._cell, journal, GRIPPER, target)
+                return
+        raise EmptyPlace(f"{arm.name}: the gripper found no sample at {', '.join(candidates)}")
+
+    def put_away(self) -> Plan:
+        """Take the sample to its slot, and give back what the lane holds.
+
+        Returns
+        -------
+        EmptyPlace or None
+            Why nobody knows where it is: it has been looked for in vain, and stands at no place where another could meet it.
+
+        Raises
+        ------
+        Stuck
+            When it could not be within the policy's patience. The lane then still holds what it may block.
+        """
+        deadline = time.monotonic() + self._keeper.policy.patience_s
+        nowhere: EmptyPlace | None = None
+        while True:
+            place = self._keeper.whereabouts(self.order)
+            try:
+                if place != self.order.place:
+                    yield from self._take_arm(self.progress.step)
+                    yield from self._ready([self._cell.arm])
+                    self._is(len(self._recipe.steps) - 1, "moving", is_home=True)
+                    yield from self.bring(self.order.place)
+                break
+            except (FailedStatus, LabError) as error:
+                cause = cause_of(error)
+                if isinstance(cause, LedgerError):
+                    raise cause from error
+                if isinstance(cause, EmptyPlace) and place == UNKNOWN:
+                    self._keeper.trouble(f"sample {self.order.sample}: nobody knows where it is: {cause}")
+                    nowhere = cause
+                    break
+                if time.monotonic() > deadline:
+                    raise Stuck(f"sample {self.order.sample} is in the way at {self._keeper.whereabouts(self.order)}: {cause}") from error
+                yield from pause(AGAIN_S)
+        yield from self._let_go(self._station, self._next)
+        self._station = self._next = None
+        return nowhere
+
+    # -------------------------------------------------------------------------------------------- decisions
+
+    def _choose(self, cause: LabError, doing: str, done: Counter[Rule], *, is_spoilt: bool) -> Plan:
+        """What to do about a failure: by the rules, or by the operator; instruments are readied for a retry."""
+        decision = self._keeper.policy.decide(cause, doing, done, is_spoilt=is_spoilt)
+        if decision.rule is not None:
+            done[decision.rule] += 1
+        choice = decision.choice
+        if choice == "ask" and decision.rule is not None:
+            choice = yield from self._ask(cause, doing, decision.rule, is_spoilt)
+        if choice is Choice.RETRY:
+            self._keeper.trouble(f"sample {self.order.sample}: {doing}: {cause}; trying again")
+            if decision.rule is not None and decision.rule.wait_s:
+                yield from pause(decision.rule.wait_s)
+        if decision.rule is None or decision.rule.after == "recover":
+            yield from self._recover()
+        return choice
+
+    def _ask(self, cause: LabError, doing: str, rule: Rule, is_spoilt: bool) -> Plan:
+        """Park the sample, so that others may use its station, and wait for the operator."""
+        yield from self._recover()
+        yield from self.put_away()
+        choices = {choice: EXPLAINED[choice] for choice in Choice if not (is_spoilt and choice is Choice.RETRY)}
+        question = self._keeper.ask(self.order, doing, cause, choices, Choice(rule.otherwise))
+        patience = [Elapsed(WallClock(), rule.within_s)] if rule.within_s is not None else []
+        yield from first_of(question.status, *patience)
+        for one in patience:
+            one.cancel()
+        if question.choice is None:
+            question.withdraw(Choice(rule.otherwise))
+        return question.choice if question.choice is not None else Choice(rule.otherwise)
+
+    def _book(self, lost: _Lost) -> None:
+        """Tell the campaign what becomes of the trial."""
+        if lost.choice is Choice.REMAKE:
+            self._keeper.remake(self.order, lost.cause)
+            return
+        self._keeper.failed(self.order, lost.cause)
+        if lost.choice is Choice.STOP:
+            self._keeper.stop(str(lost.cause))
+
+    # ----------------------------------------------------------------------------------------- common parts
+
+    def _ready(self, devices: Sequence[Any]) -> Plan:
+        """Wait for instruments that are not ready, also those that went while nobody asked them.
+
+        Raises
+        ------
+        NotBegun
+            When one is not within the policy's patience, and nothing has been done to the sample yet.
+        InstrumentError
+            The same, later.
+        """
+        problems = yield from ready(devices, self._keeper.policy.patience_s)
+        if problems:
+            said = "; ".join(f"{name} is not ready: {problem}" for name, problem in problems.items())
+            is_untouched = self._station is None and self._first == 0 and self._keeper.whereabouts(self.order) == self.order.place
+            raise NotBegun(f"not begun: {said}") if is_untouched else InstrumentError(said)
+
+    def _recover(self) -> Plan:
+        """Ready the instruments that this lane holds, as far as they let themselves."""
+        held: list[Any] = [one.device for one in (self._station, self._next) if one is not None]
+        held += [self._cell.arm] if self._has_arm else []
+        problems = yield from ready(held, self._keeper.policy.patience_s, is_after_failure=True)
+        for name, said in problems.items():
+            self._keeper.trouble(f"{name}: not ready after a failure: {said}")
+
+    def _take_arm(self, done: int) -> Plan:
+        if not self._has_arm:
+            self._is(done, "waiting")
+            yield from acquire(ARM)
+            self._has_arm = True
+
+    def _let_go(self, *stations: Station | None) -> Plan:
+        """Give back stations that the sample has left, and the arm."""
+        units = [station.name for station in stations if station is not None]
+        if self._has_arm:
+            units.append(ARM)
+            self._has_arm = False
+        if units:
+            yield from release(*units)
+
+    def _task(self) -> Task:
+        if self._station is None:
+            raise NotBegun(f"{self.order.sample}: stands at no station")
+        return Task(self._cell, self._station, self.order, self._journal, self._report)
+
+    def _report(self, carried: Carried) -> None:
+        self._keeper.carried(self.order, carried)
+
+    def _is(self, done: int, now: Now, *, is_home: bool = False) -> None:
+        """Tell the dispatcher what this sample does now; a sample that waits has done so since its last step ended."""
+        since_s = self._cell.clock.now()
+        if now == "waiting" and self._ended_s is not None:
+            since_s = self._ended_s
+        self.progress = replace(self.progress, step=done, now=now, since_s=since_s,
+                                unit=self._station.name if self._station is not None else RACK,
+                                target=self._next.name if self._next is not None and not is_home else RACK)
+        self._changed()
