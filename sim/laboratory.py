@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _STATIONS = {
     "synthesiser": {"role": "synthesiser", "origin": {"pose": [190, 0, 80, 180, 0, 180]}},
-    "plate": {"role": "annealer", "origin": {"pose": [135, 135, 80, 180, 0, 135]}},
+    "plate": {"role": "annealer", "origin": {"pose": [165, 95, 80, 180, 0, 150]}},
     "stage": {"role": "detector", "origin": {"pose": [0, 190, 80, 180, 0, -90]}},
     "rack": {"role": "rack", "slots": 24, "columns": 6, "step_mm": [20, -20], "origin": {"pose": [60, -130, 60, 180, 0, 180]}},
 }
