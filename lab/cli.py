@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +15,7 @@ from lab.core.channels import TABLES
 from lab.core.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
-    from lab.core.config import CampaignConfig, LabConfig
+    from lab.core.config import LabConfig
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,7 +37,7 @@ FaultsOption = Annotated[Path | None, typer.Option("--faults", help="a YAML list
 
 @app.command()
 def run(
-    campaign: Annotated[Path, typer.Argument(help="campaign.yaml")],
+    campaigns: Annotated[list[Path], typer.Argument(metavar="CAMPAIGN...", help="campaign.yaml; several share the work cell")],
     lab: LabOption = None,
     world: Annotated[Path | None, typer.Option("--world", help="CSV of real measurements as the hidden response")] = None,
     speed: SpeedOption = None,
@@ -50,8 +48,25 @@ def run(
 ) -> None:
     """Run a campaign to its budget, in the laboratory it names."""
     with _errors():
-        status = _run(campaign, lab, world, speed, seed, assignments or [], faults, as_json)
-    raise typer.Exit(status)
+        from lab import running
+
+        results = running.run(campaigns, lab, world, speed, seed, assignments or [], _load_faults(faults))
+        _end(results, as_json)
+
+
+@app.command()
+def resume(
+    campaigns: Annotated[list[str] | None, typer.Argument(metavar="[CAMPAIGN]...", help="as for lab show; default: the newest that was interrupted")] = None,
+    lab: LabOption = None,
+    speed: SpeedOption = None,
+    faults: FaultsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+) -> None:
+    """Go on with a campaign that was interrupted or killed: nothing is dosed twice, no sample is lost."""
+    with _errors():
+        from lab import running
+
+        _end(running.resume(campaigns or [], lab, speed, _load_faults(faults)), as_json)
 
 
 @app.command()
@@ -124,56 +139,17 @@ def main() -> None:
     app()
 
 
-# ----------------------------------------------------------------------------------------------------- run
+# --------------------------------------------------------------------------------------------------- parts
 
 
-def _run(
-    campaign_file: Path, lab_file: Path | None, world: Path | None, speed: float | None, seed: int | None,
-    assignments: list[str], faults: Path | None, as_json: bool,
-) -> int:
-    from lab.files import load_campaign, parse_sets
-
-    sets = parse_sets(assignments)
-    for_lab = {key.removeprefix("lab."): value for key, value in sets.items() if key.startswith("lab.")}
-    for_campaign = {key: value for key, value in sets.items() if not key.startswith("lab.")}
-    if seed is not None:
-        for_campaign["optimizer.seed"] = seed
-        for_lab["world.seed"] = seed
-    campaign = load_campaign(campaign_file, for_campaign)
-    lab_path = _lab_path(lab_file, campaign, campaign_file)
-    lab = _load_lab(lab_path, for_lab, speed)
-
-    from lab.validation import prepare
-
-    lab = prepare(lab, campaign, lab_file=str(lab_path), campaign_file=str(campaign_file), table=world)
-    rows = _load_faults(faults)
-
-    from lab.home import Home
-    from lab.interrupts import ignore
-    from lab.progress import Lines
-    from lab.report import result_of, say_end
-    from lab.session import Session
-
-    lines, home = Lines(), Home.default()
-    lines.console.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
-    try:
-        with redirect_stdout(_Printed()), Session(lab, home, faults=rows, say=lines.trouble) as session:
-            ran, end = session.run_campaign(campaign, lines, str(campaign_file))
-            result = result_of(ran, end)
-    finally:
-        ignore()
+def _end(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Standard output and the exit status of a command that ran campaigns."""
     if as_json:
-        typer.echo(json.dumps(result))
-    say_end(lines.console, result, home)
-    return {"done": DONE, "interrupted": INTERRUPTED}.get(end.status, FAILED)
+        from lab.running import as_json as one_object
 
-
-def _lab_path(given: Path | None, campaign: CampaignConfig, campaign_file: Path) -> Path:
-    if given is not None:
-        return given
-    if campaign.lab:
-        return campaign_file.parent / campaign.lab
-    raise ConfigError(str(campaign_file), "lab", "nothing", "the laboratory's file (or --lab FILE)")
+        typer.echo(one_object(results))
+    statuses = {result["status"] for result in results}
+    raise typer.Exit(INTERRUPTED if "interrupted" in statuses else DONE if statuses == {"done"} else FAILED)
 
 
 def _load_lab(path: Path, overrides: dict[str, Any], speed: float | None) -> LabConfig:
@@ -190,18 +166,6 @@ def _load_faults(path: Path | None) -> list[dict[str, Any]]:
     from sim.faults import load
 
     return [fault.model_dump(mode="json") for fault in load(path)]
-
-
-# --------------------------------------------------------------------------------------------------- parts
-
-
-class _Printed(io.TextIOBase):
-    """Where Bluesky's own prints go: into the session's log. Standard output is for the JSON object alone."""
-
-    def write(self, text: str) -> int:
-        if text.strip():
-            logging.getLogger("bluesky.printed").info(text.strip())
-        return len(text)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from lab.instruments import geometry_of, work_cell
 from lab.optimise import make_optimizer
 from lab.records.evaluate import evaluate
 from lab.resumption import unfinished
+from lab.stocking import open_accounts
 from lab.translation import Translation
 from plans.closed_loop import closed_loop
 from plans.life import Stuck
@@ -64,6 +65,8 @@ class Conduct:
             Before anything moves (see `lab.validation`).
         """
         lab, ledger = self._session.lab, self._session.ledger
+        if not self._campaigns:
+            open_accounts(ledger, lab, is_new_world=self._session.is_new_world)
         translation = Translation(config, lab, file)
         optimizer = make_optimizer(config)
         campaign = ledger.open_campaign(config.name, config.model_dump_json(), lab.model_dump_json())

@@ -20,6 +20,7 @@ def result_of(campaign: Campaign, end: End) -> dict[str, Any]:
     trials, best = campaign.trials, campaign.best
     count = {state.value: sum(t.state is state for t in trials) for state in
              (TrialState.COMPLETED, TrialState.FAILED, TrialState.ABANDONED)}
+    used = campaign.ledger.statistics(campaign.id)
     return {
         "campaign": campaign.id,
         "status": end.status,
@@ -32,7 +33,12 @@ def result_of(campaign: Campaign, end: End) -> dict[str, Any]:
         },
         "wall_s": round(campaign.wall_s, 3),
         "lab_s": round(campaign.lab_s, 1),
-        "stations": {name: {"busy_s": round(s, 1)} for name, s in campaign.ledger.busy_s(campaign.id).items()},
+        "makespan_s": round(used.makespan_s, 1),
+        "overlap": round(used.overlap, 2),
+        "interventions": used.n_interventions,
+        "sessions": used.n_sessions,
+        "stations": {name: {"busy_s": round(use.busy_s, 1), "utilisation": round(use.utilisation, 4), "idle_s": round(use.idle_s, 1)}
+                     for name, use in used.stations.items()},
     }
 
 
@@ -44,6 +50,10 @@ def say_end(console: Console, result: dict[str, Any], home: Home) -> None:
     console.print(f"[bold {colour}]{result['status']}[/]: {result['cause']}", markup=True)
     console.print(f"  trials     {trials['completed']} completed, {trials['failed']} failed, {trials['abandoned']} abandoned; "
                   f"{result['lab_s'] / 3600:.2f} laboratory hours in {result['wall_s']:.0f} s")
+    busiest = max(result["stations"].items(), key=lambda item: item[1]["utilisation"], default=None)
+    if busiest is not None:
+        console.print(f"  overlap    {result['overlap']:.1f} samples at once; {busiest[0]} busy {100 * busiest[1]['utilisation']:.0f} % of "
+                      f"{result['makespan_s'] / 3600:.2f} laboratory hours")
     best = result["best"]
     if best is None:
         console.print("  best       none: no trial gave an outcome")
@@ -55,4 +65,5 @@ def say_end(console: Console, result: dict[str, Any], home: Home) -> None:
     path = os.path.relpath(home.path)
     console.print(f"  data       {path}/ledger.sqlite   {path}/runs/")
     console.print(f"             {path}/frames/{result['campaign']}/")
-    console.print(f"  next       lab show {result['campaign']}     lab ls     lab console")
+    again = f"lab resume {result['campaign']}     " if result["status"] == "interrupted" else ""
+    console.print(f"  next       {again}lab show {result['campaign']}     lab ls     lab console")

@@ -56,6 +56,10 @@ class Session:
         Told in words what a person should know (an instrument offline, a bridge that died).
     is_console : bool
         Whether plans that are not campaigns pause on Ctrl-C, as people at a console expect.
+    keeps_world : bool
+        A simulated laboratory goes on with the world that an earlier session left behind, instead of a new one.
+    began_lab_s : float
+        Laboratory time at which it begins: where the records of a resumed campaign end.
 
     Raises
     ------
@@ -71,11 +75,14 @@ class Session:
         faults: Sequence[Mapping[str, Any]] = (),
         say: Callable[[str], None] = log.warning,
         is_console: bool = False,
+        keeps_world: bool = False,
+        began_lab_s: float = 0.0,
     ) -> None:
         self.lab, self.home, self.say = lab, home, say
         self._faults = [dict(row) for row in faults]
         self._is_console = is_console
-        self.clock = ScaledClock(lab.speed if lab.is_simulated else 1.0)
+        self.is_new_world = lab.is_simulated and not keeps_world
+        self.clock = ScaledClock(lab.speed if lab.is_simulated else 1.0, began_lab_s)
         self.simulator: Child | None = None
         self.bridges: list[Child] = []
         self.endpoints: dict[str, str] = {}

@@ -16,6 +16,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from typing import Protocol
 
+STANDSTILL_S = 300.0
+"""How long virtual time may stand still while physics is waited for, wall seconds: somebody computes, or the machine is busy."""
+
 Cancel = Callable[[], None]
 """Takes back what was asked for with `Clock.after`; does nothing once it has been called."""
 
@@ -67,6 +70,10 @@ class Clock(Protocol):
         """
         ...
 
+    def asking(self) -> AbstractContextManager[object]:
+        """While the block runs, another process carries something out; it tells by itself whether it waits for physics."""
+        ...
+
 
 class WallClock:
     """Laboratory time is wall time: real instruments, and protocol watchdogs everywhere."""
@@ -80,12 +87,15 @@ class WallClock:
         return lab_s
 
     def after(self, lab_s: float, call: Callable[[], object]) -> Cancel:
-        return _after_wall(self.wall_s(_not_negative(lab_s)), call)
+        return _after_wall(self.wall_s(not_negative(lab_s)), call)
 
     def resting(self, is_over: IsOver | None = None) -> AbstractContextManager[object]:
         return nullcontext()
 
     def working(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def asking(self) -> AbstractContextManager[object]:
         return nullcontext()
 
 
@@ -96,6 +106,8 @@ class ScaledClock(WallClock):
     ----------
     speed : float
         Laboratory seconds per wall second, > 0 and finite.
+    now_s : float
+        Laboratory time at which it starts.
 
     Raises
     ------
@@ -103,11 +115,11 @@ class ScaledClock(WallClock):
         When `speed` is not positive and finite.
     """
 
-    def __init__(self, speed: float) -> None:
+    def __init__(self, speed: float, now_s: float = 0.0) -> None:
         if not 0 < speed < math.inf:
             raise ValueError(f"speed: {speed} is not greater than 0 and finite")
         self.speed = float(speed)
-        self._origin_s = time.monotonic()
+        self._origin_s = time.monotonic() - now_s / self.speed
 
     def now(self) -> float:
         return (time.monotonic() - self._origin_s) * self.speed
@@ -132,7 +144,7 @@ class ManualClock:
         return lab_s
 
     def after(self, lab_s: float, call: Callable[[], object]) -> Cancel:
-        return self._agenda.add(self._now_s + _not_negative(lab_s), call)
+        return self._agenda.add(self._now_s + not_negative(lab_s), call)
 
     def resting(self, is_over: IsOver | None = None) -> AbstractContextManager[object]:
         return nullcontext()
@@ -140,11 +152,19 @@ class ManualClock:
     def working(self) -> AbstractContextManager[object]:
         return nullcontext()
 
+    def asking(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
     def advance(self, lab_s: float) -> None:
         """Move on by `lab_s` seconds (>= 0), from one `after` to the next, each called at its own time."""
         if lab_s < 0:
             raise ValueError(f"advance: {lab_s} s would turn time back")
-        until_s = self._now_s + lab_s
+        self.advance_to(self._now_s + lab_s)
+
+    def advance_to(self, until_s: float) -> None:
+        """Move on to a time that is not past."""
+        if until_s < self._now_s:
+            raise ValueError(f"advance: to {until_s} s from {self._now_s} s would turn time back")
         while self._agenda.next_s <= until_s:
             self._now_s = max(self._now_s, self._agenda.next_s)
             self._agenda.call_until(self._now_s)
@@ -170,7 +190,7 @@ class EventClock:
         self._now_s = now_s
         self._agenda = Agenda()
         self._lock = threading.Lock()
-        self._rests: list[_Rest] = []
+        self._rests: list[Rest] = []
         self._n_working = 0
         self._is_leaping = False
 
@@ -181,13 +201,13 @@ class EventClock:
         return 0.0
 
     def after(self, lab_s: float, call: Callable[[], object]) -> Cancel:
-        cancel = self._agenda.add(self._now_s + _not_negative(lab_s), call)
+        cancel = self._agenda.add(self._now_s + not_negative(lab_s), call)
         self._leap()
         return cancel
 
     @contextmanager
     def resting(self, is_over: IsOver | None = None) -> Iterator[None]:
-        rest = _Rest(is_over)
+        rest = Rest(is_over)
         with self._lock:
             self._rests.append(rest)
         try:
@@ -207,6 +227,9 @@ class EventClock:
             with self._lock:
                 self._n_working -= 1
             self._leap()
+
+    def asking(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def _leap(self) -> None:
         """Leap, and leap again, as long as everybody only waits. What a call asks of this clock is left to the leap it is part of."""
@@ -275,8 +298,8 @@ class Agenda:
             return None
 
 
-class _Rest:
-    """One block of `EventClock.resting`."""
+class Rest:
+    """One block of ``resting`` on a virtual clock: whether its thread has what it waits for, as far as can be told."""
 
     def __init__(self, is_over: IsOver | None) -> None:
         self._is_over = is_over
@@ -286,6 +309,20 @@ class _Rest:
         return self.is_told if self._is_over is None else self._is_over()
 
 
+def deadline_s(lab_s: float, speed: float, slack_s: float) -> float:
+    """Longest wait on the wall for what takes `lab_s` laboratory seconds.
+
+    Parameters
+    ----------
+    lab_s : float
+    speed : float
+        Laboratory seconds per wall second. Infinite in virtual time: how long that stands still is nobody's fault.
+    slack_s : float
+        For the network and the machine, wall seconds.
+    """
+    return STANDSTILL_S + slack_s if math.isinf(speed) else lab_s / speed + slack_s
+
+
 def _after_wall(wall_s: float, call: Callable[[], object]) -> Cancel:
     timer = threading.Timer(wall_s, call)
     timer.daemon = True
@@ -293,7 +330,8 @@ def _after_wall(wall_s: float, call: Callable[[], object]) -> Cancel:
     return timer.cancel
 
 
-def _not_negative(lab_s: float) -> float:
+def not_negative(lab_s: float) -> float:
+    """`lab_s`; raises ValueError when that is no time to wait."""
     if not lab_s >= 0:
         raise ValueError(f"after: {lab_s} s is not a time to wait")
     return lab_s
