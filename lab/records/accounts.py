@@ -65,11 +65,11 @@ def reserve(connection: Connection, store: Store, owner: Row[Any], trial: int | 
         volume = wanted[row.account]
         if volume > row.available + SLACK:
             promised = f", {row.reserved:.4g} of it promised to others" if row.reserved > 0 else ""
-            short.append(f"{row.account}: needs {volume:.4g} {row.unit}, there are {row.balance:.4g}{promised}")
+            short.append(f"{row.account}: {volume:.4g} {row.unit} needed, {row.balance:.4g} left{promised}")
             step = f"lab refill {owner.lab_name} {row.account}"
         after = StockRow(row.lab, row.account, row.unit, row.capacity, row.balance - volume, row.reserved, row.low_water, row.per_sample)
         if after.is_low and not row.is_low:
-            add_event(connection, store, owner.id, trial, "stock", f"running low: {in_words(after)}")
+            add_event(connection, store, owner.id, trial, "stock", f"running low: {row.account}: {in_words(after)}")
     if short:
         raise ConsumableError(f"{who}: {'; '.join(short)}; refill, then say so: {step}")
 
@@ -130,10 +130,10 @@ def add_entry(connection: Connection, store: Store, lab: str, account: str, amou
 
 
 def in_words(row: StockRow) -> str:
-    """``liquid:cs: 3.2 mL left, enough for 4 more samples``."""
+    """``3.2 mL left, enough for 4 more samples``."""
     n = row.n_samples
     enough = "" if n is None else f", enough for {n} more sample{'' if n == 1 else 's'}"
-    return f"{row.account}: {row.available:.4g} {row.unit} left{enough}"
+    return f"{row.available:.4g} {row.unit} left{enough}"
 
 
 def _reserved(connection: Connection, lab: str) -> dict[str, float]:

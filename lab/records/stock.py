@@ -156,7 +156,7 @@ class Stock(Part):
 
     def _told(self, connection: Connection, lab: str, account: str, what: str, why: str, by: str) -> StockRow:
         row = _account(connection, lab, account)
-        self._tell_running(connection, lab, f"{account}: {what}{f' by {by}' if by else ''} ({why}); {in_words(row)}")
+        self._tell_running(connection, lab, f"{account}: {what}{f' by {by}' if by else ''} ({why}): {in_words(row)}")
         return row
 
     def _tell_running(self, connection: Connection, lab: str, text: str) -> None:
