@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lab.core.channels import Channel
 from lab.core.config import LabConfig
+from lab.core.interlocks import Exclusion, InterlockState
 from lab.home import Home
 from lab.session import Session
 
@@ -21,18 +22,23 @@ WIDE = 160
 
 
 def check(lab: LabConfig, as_json: bool) -> int:
-    """Print a row per instrument; returns 0 when all answer, 1 when one does not."""
+    """Print a row per instrument and per interlock; returns 0 when all answer and hold, 1 when one does not."""
     console = Console(file=sys.stderr, highlight=False)
     with Session(lab, Home.default(), say=lambda text: None) as session:
         rows = [_row(session, name) for name in lab.instruments]
+        interlocks = [*(_interlock(state) for state in session.interlocks()), *(_exclusion(one) for one in lab.exclusions.rows)]
     if as_json:
-        sys.stdout.write(json.dumps({"lab": lab.name, "instruments": rows}) + "\n")
+        sys.stdout.write(json.dumps({"lab": lab.name, "instruments": rows, "interlocks": interlocks}) + "\n")
     else:
         _print(rows, lab.name)
+        _print_interlocks(interlocks)
     offline = [row["instrument"] for row in rows if not row["is_connected"]]
     if offline:
         console.print(f"[red]offline: {', '.join(offline)}[/]  check cable, power and the endpoint in the lab file")
-    return 1 if offline else 0
+    violated = [row["interlock"] for row in interlocks if not row["is_ok"]]
+    if violated:
+        console.print(f"[red]violated: {', '.join(violated)}[/]  nothing that they guard begins")
+    return 1 if offline or violated else 0
 
 
 def _row(session: Session, name: str) -> dict[str, Any]:
@@ -47,6 +53,31 @@ def _row(session: Session, name: str) -> dict[str, Any]:
         "limits": {c.name: [c.low, c.high, c.unit] for c in session.lab.channels(name) if _is_limited(c)},
         "round_trip_ms": round(health.round_trip_ms, 2) if isfinite(health.round_trip_ms) else None,
     }
+
+
+def _interlock(state: InterlockState) -> dict[str, Any]:
+    return {"interlock": state.name, "is_ok": state.is_ok, "value": state.value, "needs": state.needs, "action": state.action,
+            "guards": list(state.guards), "reason": state.reason, "since": state.since}
+
+
+def _exclusion(one: Exclusion) -> dict[str, Any]:
+    return {"interlock": one.name, "is_ok": True, "value": "", "needs": f"one of {', '.join(one.members)} at a time", "action": "block",
+            "guards": list(one.members), "reason": one.reason, "since": None}
+
+
+def _print_interlocks(rows: list[dict[str, Any]]) -> None:
+    """A line for each interlock: what it needs, how it is, what it does."""
+    if not rows:
+        return
+    console = Console(highlight=False)
+    if not sys.stdout.isatty():
+        console.width = max(console.width, WIDE)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), title="interlocks", title_justify="left")
+    for row in rows:
+        state = Text("ok", "green") if row["is_ok"] else Text(f"violated: {row['reason']}", "red")
+        about = f"{row['action']} {', '.join(row['guards']) or 'all'}"
+        table.add_row(Text(row["interlock"], "bold"), state, Text(row["needs"]), Text(row["value"]), Text(about))
+    console.print(table)
 
 
 def _is_limited(channel: Channel) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 HELP = """\
 [bold]Devices[/]      {devices}; Tab completes, for instance pump.{liquid}.rate
              lab.health()  all of them        lab.ready()  clear errors, activate, home
+             lab.interlocks()  doors, flows and whatever else must hold
 [bold]Move, read[/]   %mov {plate} 60       or RE(bps.mv({plate}, 60)); the heater goes off with the plan's end
              {plate}.set(60)       this holds the temperature; {plate}.off()
              RE(bps.mv(pump.{liquid}.rate, 2))      %wa  where everything is
@@ -72,6 +74,18 @@ class LabHandle:
             health = self._session.devices[name].health()
             mark = "[green]ok[/]     " if health.is_connected and not health.cause else "[red]trouble[/]"
             self._console.print(f"{mark} {name:<12}{escape(health.state)}  {escape(health.cause)}  [dim]{escape(health.identity)}[/]")
+
+    def interlocks(self) -> None:
+        """Every interlock: how it is, since when, and what it does when it is violated."""
+        for state in self._session.interlocks():
+            mark = "[green]ok[/]      " if state.is_ok else "[red]violated[/]"
+            since = datetime.fromtimestamp(state.since).strftime("%H:%M:%S")
+            words = f"{state.value} since {since}" if state.is_ok else f"{state.words} since {since}"
+            self._console.print(f"{mark} {state.name:<14}{escape(words)}  [dim]{state.action}[/]")
+
+    def acknowledge(self, interlock: str) -> None:
+        """Let go on what waits for an interlock that has made the instruments safe, once it holds again."""
+        self._session.acknowledge(interlock)
 
     def ready(self) -> None:
         """Clear errors and get every instrument ready to work: initialise, activate, home."""

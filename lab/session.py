@@ -22,6 +22,7 @@ from lab.core.capabilities import Instrument
 from lab.core.clock import ScaledClock
 from lab.core.config import CampaignConfig, LabConfig
 from lab.core.errors import ServiceError
+from lab.core.interlocks import InterlockState
 from lab.home import Home
 from lab.services import Child, Watch, bridge_environment, client_environment, free_ports
 
@@ -175,6 +176,21 @@ class Session:
         if self.simulator is not None:
             self.simulator.stop()
             self.simulator = None
+
+    def interlocks(self) -> tuple[InterlockState, ...]:
+        """How each interlock with a condition is; none before the start and after the end."""
+        return self.guards.interlocks.states() if self.guards is not None else ()
+
+    def acknowledge(self, interlock: str) -> None:
+        """The operator has seen to what an interlock with ``then: wait`` made safe; what waits for it goes on once it holds.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such interlock.
+        """
+        if self.guards is not None:
+            self.guards.interlocks.acknowledge(interlock)
 
     def make_safe(self) -> dict[str, str]:
         """Heater off, pumps stopped, motion stopped, disarmed; without the RunEngine. Says how it went, by instrument."""

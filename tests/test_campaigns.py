@@ -333,11 +333,12 @@ def test_check_names_every_instrument_and_what_its_firmware_says(lab: Any) -> No
     status, out, err = lab("check", "examples/lab.yaml", "--json").finish()
     assert status == 0, err
     rows = {row["instrument"]: row for row in json.loads(out)["instruments"]}
-    assert set(rows) == {"pump", "hotplate_a", "hotplate_b", "arm", "detector"}
+    assert set(rows) == {"pump", "hotplate_a", "hotplate_b", "arm", "detector", "plc"}
     assert "NE1000" in rows["pump"]["identity"]
     assert "Meca500" in rows["arm"]["identity"]
     assert rows["hotplate_a"]["limits"]["TEMPERATURE"] == [0, 200, "degC"]
     assert all(row["round_trip_ms"] > 0 for row in rows.values())
+    assert {row["interlock"]: row["is_ok"] for row in json.loads(out)["interlocks"]} == {"hutch_closed": True, "coolant_flow": True}
 
 
 def test_check_says_what_is_offline_and_exits_1(lab: Any, tmp_path: Path) -> None:

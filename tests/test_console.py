@@ -52,7 +52,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
 def test_a_person_moves_measures_runs_a_campaign_and_leaves(terminal: Any) -> None:
     screen = terminal("--speed", "1500")
     opening = screen.until(r"In \[1\]: ")
-    assert "6 devices: pump, hotplate_a, hotplate_b, arm, detector, synthesiser" in opening
+    assert "7 devices: pump, hotplate_a, hotplate_b, arm, detector, plc, synthesiser" in opening
     assert 'campaign("examples/perovskite.yaml")' in screen.type("lab.help()")
     assert "()" in screen.type("RE(bps.mv(pump.cs.rate, 2))")
     assert "2.0" in screen.type("pump.cs.rate.get()")
@@ -63,6 +63,7 @@ def test_a_person_moves_measures_runs_a_campaign_and_leaves(terminal: Any) -> No
     assert "pump_cs.RATE: 99 mL/min is outside 0.01..20 mL/min" in refused
     assert "Traceback" not in refused
     assert "arm: ready" in screen.type("lab.ready()")
+    assert re.search(r"ok\s+hutch_closed\s+plc\.hutch = 1 since", screen.type("lab.interlocks()"))
     done = screen.type('campaign("examples/perovskite.yaml", **{"budget.trials": 1, "optimizer.engine": "sobol"})')
     assert "'completed': 1" in done
     assert "bugdet" in screen.type('campaign("examples/perovskite.yaml", **{"bugdet": 1})')
