@@ -29,8 +29,8 @@ from plans.resources import Resources
 
 _log = logging.getLogger(__name__)
 
-LANDING_S = 0.1
-"""A deferred pause needs a checkpoint: there is one at most so often, wall seconds, before a rest."""
+LANDING_S = 0.5
+"""A deferred pause needs a checkpoint: so often, wall seconds, a rest is interrupted for one."""
 
 TOLERANCE = 0.01
 """A device without a `tolerance` of its own is where it was sent when it is within this share of the target (or of 1, if that is more)."""
@@ -51,13 +51,20 @@ class LaneRun(str):
 class Operation:
     """Something a lane has started."""
 
-    __slots__ = ("status", "device", "command", "target", "was_paused", "is_taken")
+    __slots__ = ("status", "device", "command", "target", "is_doubtful", "fault", "is_taken")
 
     def __init__(self, status: Status, device: Any, command: str, args: tuple[Any, ...]) -> None:
         self.status, self.device, self.command = status, device, command
         self.target = args[0] if args else None
-        self.was_paused = False
+        self.is_doubtful = False
+        self.fault: CommandError | None = None
         self.is_taken = False
+
+    def verify(self) -> None:
+        """Look, once, whether what was under way at a pause has come to where it was sent."""
+        if self.is_doubtful:
+            self.is_doubtful = False
+            self.fault = self._moved()
 
     def error(self) -> Exception | None:
         """Why it failed; None when all is well. For operations that are done."""
@@ -65,7 +72,8 @@ class Operation:
             failure = FailedStatus(self.status)
             failure.__cause__ = self.status.exception(timeout=0)
             return failure
-        return self._moved() if self.was_paused else None
+        self.verify()
+        return self.fault
 
     def _moved(self) -> CommandError | None:
         """What is wrong after a pause: the device has a position, was sent to a number, and is not there."""
@@ -82,6 +90,10 @@ class Operation:
         if abs(position - target) <= tolerance:
             return None
         return CommandError(f"{name}: was on its way to {target:g} during a pause, and is now at {position:g} (allowed: within {tolerance:g}); somebody has moved it")
+
+
+def _verify(operation: Operation, response: Any, error: BaseException | None) -> None:
+    operation.verify()
 
 
 class Group:
@@ -236,24 +248,26 @@ class Multiplexer:
         return self._result()
 
     def _turn(self) -> Plan:
-        self._bell.hear()
-        self._timers.ring()
         if self._is_resumed:
             self._verify()
+        self._bell.hear()
+        self._timers.ring()
         if self._is_landing_owed and not self._bundling:
             yield from self._land()
         elif self._ready:
             track = self._ready.popleft()
             track.is_ready = False
             yield from self._step(track)
-        elif not self._bundling and time.monotonic() - self._landed > LANDING_S:
+        elif (landing_s := self._landed + LANDING_S - time.monotonic()) <= 0 and not self._bundling:
             yield from self._land()
         else:
-            yield from self._rest()
+            yield from self._rest(max(landing_s, 0.0) or LANDING_S)
 
-    def _rest(self) -> Plan:
+    def _rest(self, longest_s: float) -> Plan:
+        due_s = self._timers.next_s()
+        rest = partial(self._bell.rest, longest_s if due_s is None else min(due_s, longest_s))
         with self._resting():
-            yield from self._ask(Msg("wait_for", self._interruptions, [partial(self._bell.rest, self._timers.next_s())]))
+            yield from self._ask(Msg("wait_for", self._interruptions, [rest]))
 
     def _land(self) -> Plan:
         """A checkpoint, where a deferred pause can land. Nothing is replayed from it."""
@@ -464,10 +478,14 @@ class Multiplexer:
         self._is_resumed = True
 
     def _verify(self) -> None:
-        """What was under way at the pause is looked at again when its lane waits for it."""
+        """After a pause: what was under way is looked at again, as soon as it is done."""
         self._is_resumed = False
         for operation in self._paused:
-            operation.was_paused = True
+            operation.is_doubtful = True
+            if operation.status.done:
+                operation.verify()
+            else:
+                StatusWait(partial(_verify, operation), self._watches).watch([operation.status])
         self._paused.clear()
 
     # --- messages that end here

@@ -159,7 +159,7 @@ class Resources:
         if holds:
             self._stage_for(holder, wanted)
             if not self._is_grantable(holder, wanted):
-                raise ResourceError(f"lane {name}: cannot hold {', '.join(holds)} from the start: the lanes could then wait for each other")
+                raise ResourceError(f"lane {name}: cannot hold {', '.join(holds)} from the start: the lanes could then wait for each other for ever")
             self._take(holder, wanted, tuple(holds))
         return holder
 
@@ -182,7 +182,7 @@ class Resources:
         if holder.reserved and not self._is_safe(self._free, self._state()):
             holder.stages, holder.stage = before
             raise ResourceError(f"lane {holder.name}: cannot claim {_words(claim)} while it holds {_words(holder.counts())}: lanes could then wait "
-                                f"for each other; allowed: {_words(before[0][before[1]:])}, or to release first")
+                                f"for each other for ever; allowed: {_words(before[0][before[1]:])}, or to release first")
 
     def request(self, holder: Holder, wanted: Counts) -> None:
         """Wait for units, all at once; `decide` grants them.
@@ -214,11 +214,10 @@ class Resources:
         ResourceError
             When the lane does not hold one of them; nothing is given back then.
         """
-        held = {unit for names in holder.held.values() for unit in names}
+        held = [unit for names in holder.held.values() for unit in names]
         for unit in units:
-            if unit not in held:
-                raise ResourceError(f"lane {holder.name}: gives back {unit}; allowed: {', '.join(sorted(held)) or 'nothing, it holds nothing'}")
-            held.discard(unit)
+            if unit not in held or list(units).count(unit) > 1:
+                raise ResourceError(f"lane {holder.name}: gives back {', '.join(units)}; allowed: {', '.join(held) or 'nothing, it holds nothing'}, each once")
         for unit in units:
             resource = self._resource_of[unit]
             holder.held[resource].remove(unit)
@@ -231,9 +230,9 @@ class Resources:
 
     @staticmethod
     def _go_on(holder: Holder) -> None:
-        """A lane that gives back what only its present stage allows is through with that stage."""
-        held, stages = holder.counts(), holder.stages
-        while holder.stage + 1 < len(stages) and _fits(held, stages[holder.stage + 1]) and _fits(stages[holder.stage + 1], stages[holder.stage]):
+        """A lane that gives back what only its present stage allows is through with that stage; with one stage at each release."""
+        held, following = holder.counts(), holder.stages[holder.stage + 1:holder.stage + 2]
+        if following and _fits(held, following[0]) and _fits(following[0], holder.stages[holder.stage]):
             holder.stage += 1
 
     def decide(self) -> list[tuple[Holder, dict[str, tuple[str, ...]]]]:
