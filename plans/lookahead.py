@@ -131,7 +131,7 @@ class _Run:
         self.at = np.tile(cell.at, (n_scenarios, 1))
         self.is_granted = np.tile(cell.target >= 0, (n_scenarios, 1))
         self.last = np.argmax(cell.role == cell.role_of_unit[-1], axis=1)
-        self.limited = np.nonzero(np.isfinite(cell.gap_s).any(axis=1))[0]
+        self.has_limits = bool(np.isfinite(cell.gap_s).any())
         shape = (n_scenarios, n_samples, n_steps)
         self.outlook = Outlook(np.full(shape, np.inf), np.full(shape, np.inf), np.full(shape, -np.inf))
         self.serves = cell.role_of_unit[None, None, :] == cell.role[:, :, None]
@@ -169,28 +169,31 @@ class _Run:
 
     def _choose(self, start_s: Floats) -> Ints:
         """The sample that the arm takes next, shape (k,)."""
-        cell, samples = self.cell, self.samples
         step = np.minimum(self.position, self.last)
-        allowed_s = start_s
-        if len(self.limited):
-            allowed_s = np.where(self._in_the_way(start_s, step), np.inf, start_s)
-            allowed_s = np.where(np.isfinite(allowed_s).any(axis=1, keepdims=True), allowed_s, start_s)
-        first_s = allowed_s.min(axis=1)
-        rank = np.where(allowed_s <= first_s[:, None] + EPSILON_S, cell.rank[samples, step], np.inf)
-        return rank.argmin(axis=1)
+        rank = self.cell.rank[self.samples, step]
+        chosen = _first(start_s, rank)
+        if not self.has_limits:
+            return chosen
+        latest_s = self.ready_s + self.cell.gap_s[self.samples, step] - self.cell.transfer_s
+        allowed_s = start_s.copy()
+        while (held := self._is_in_the_way(chosen, start_s, latest_s)).any():
+            # Of several transfers, the one that can begin last is in nobody's way: this comes to an end.
+            allowed_s[self.rows[held], chosen[held]] = np.inf
+            chosen = _first(allowed_s, rank)
+        return chosen
 
-    def _in_the_way(self, start_s: Floats, step: Ints) -> NDArray[np.bool_]:
-        """Transfers that would hold the arm while another sample's limit runs out; shape (k, n)."""
-        cell, samples = self.cell, self.samples
-        latest_s = self.ready_s + cell.gap_s[samples, step] - cell.transfer_s
-        ends_s = start_s + cell.transfer_s
-        is_in_the_way = np.zeros(start_s.shape, dtype=bool)
-        for j in self.limited:
-            its_start_s, its_latest_s = start_s[:, j, None], latest_s[:, j, None]
-            misses = (start_s < its_start_s) & (its_start_s <= its_latest_s) & (its_latest_s + EPSILON_S < ends_s)
-            can_wait = latest_s >= its_start_s + cell.transfer_s[j]
-            is_in_the_way |= misses & can_wait & (samples != j)
-        return is_in_the_way
+    def _is_in_the_way(self, chosen: Ints, start_s: Floats, latest_s: Floats) -> NDArray[np.bool_]:
+        """Whether the chosen transfer would hold the arm while another sample's limit runs out; shape (k,).
+
+        It is not if it could not wait for the other one without missing a limit of its own.
+        """
+        transfer_s = self.cell.transfer_s
+        begins_s = start_s[self.rows, chosen]
+        ends_s = begins_s + transfer_s[chosen]
+        misses = (begins_s[:, None] < start_s) & (start_s <= latest_s) & (latest_s + EPSILON_S < ends_s[:, None])
+        can_wait = latest_s[self.rows, chosen][:, None] >= start_s + transfer_s
+        held: NDArray[np.bool_] = np.any(misses & can_wait, axis=1)
+        return held
 
     def _carry(self, rows: Ints, sample: Ints, begins_s: Floats, unit: Ints) -> None:
         """One transfer in each of these scenarios."""
@@ -209,3 +212,9 @@ class _Run:
         self.position[rows, sample] = step + 1
         self.is_granted[rows, sample] = False
         self.arm_s[rows] = ends_s
+
+
+def _first(start_s: Floats, rank: Floats) -> Ints:
+    """Of the samples that can go first, the one with the lowest rank; shape (k,)."""
+    first_s = start_s.min(axis=1, keepdims=True)
+    return np.where(start_s <= first_s + EPSILON_S, rank, np.inf).argmin(axis=1)
