@@ -97,6 +97,11 @@ class Conduct:
         self._campaigns.append(campaign)
         return campaign
 
+    def give_up(self, cause: str) -> None:
+        """What has been begun cannot be run after all."""
+        for campaign in self._campaigns:
+            campaign.close(End("interrupted", cause))
+
     # ------------------------------------------------------------------------------------------------ running
 
     def run(self) -> list[tuple[Campaign, End]]:
@@ -105,11 +110,9 @@ class Conduct:
         Ctrl-C (SIGINT), SIGTERM and SIGHUP end it as ``interrupted``: the plan makes the instruments safe and parks the arm.
         """
         session, campaigns = self._session, self._campaigns
-        folder = session.home.frames(campaigns[0].id) if len(campaigns) == 1 else session.home.frames("shared")
-        cell = work_cell(session.lab, session.devices, session.clock, folder)
+        folders = [session.home.frames(campaign.id) for campaign in campaigns]
+        cell = work_cell(session.lab, session.devices, session.clock, folders[0].parent)
         end: End | None = End("interrupted", "the session ended")
-        if session.guards is not None:
-            session.guards.check_start()
         session.ended_by, session.running[:] = "", [campaign.id for campaign in campaigns]
         with self._interruptible():
             for campaign in campaigns:
@@ -119,7 +122,7 @@ class Conduct:
             asking = threading.Thread(target=self._take_requests, name="requests", daemon=True)
             asking.start()
             try:
-                end = self._run(closed_loop(cell, campaigns, max(campaign.policy.patience_s for campaign in campaigns)))
+                end = self._run(closed_loop(cell, campaigns, max(campaign.policy.patience_s for campaign in campaigns), session.lab.at_once))
             except Stuck as error:
                 end = End("interrupted", f"{error}; mend it, then: lab resume {campaigns[0].id}")
             except LabError as error:

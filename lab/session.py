@@ -19,17 +19,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lab import interrupts
 from lab.core.capabilities import Instrument
-from lab.core.clock import ScaledClock
+from lab.core.clock import Clock, ScaledClock
 from lab.core.config import CampaignConfig, LabConfig
-from lab.core.errors import ServiceError
+from lab.core.errors import LabError, ServiceError
 from lab.core.interlocks import InterlockState
 from lab.home import Home
 from lab.services import Child, Watch, bridge_environment, client_environment, free_ports
+from lab.virtual_time import VirtualTime
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
 
     from lab.campaign import Campaign, End, Reporter
+    from lab.conduct import Conduct
     from lab.guards import Guards
     from lab.records.catalogue import Catalogue
     from lab.records.documents import JsonlWriter
@@ -59,6 +61,8 @@ class Session:
         Whether plans that are not campaigns pause on Ctrl-C, as people at a console expect.
     keeps_world : bool
         A simulated laboratory goes on with the world that an earlier session left behind, instead of a new one.
+    is_brief : bool
+        Nothing is made in this session: a simulated world of its own ends with it, and that of earlier sessions stays as it is.
     began_lab_s : float
         Laboratory time at which it begins: where the records of a resumed campaign end.
 
@@ -77,13 +81,15 @@ class Session:
         say: Callable[[str], None] = log.warning,
         is_console: bool = False,
         keeps_world: bool = False,
+        is_brief: bool = False,
         began_lab_s: float = 0.0,
     ) -> None:
         self.lab, self.home, self.say = lab, home, say
         self._faults = [dict(row) for row in faults]
-        self._is_console = is_console
+        self._is_console, self._is_brief = is_console, is_brief
         self.is_new_world = lab.is_simulated and not keeps_world
-        self.clock = ScaledClock(lab.speed if lab.is_simulated else 1.0, began_lab_s)
+        self._virtual = VirtualTime(began_lab_s) if lab.speed == "max" else None
+        self.clock: Clock = self._virtual.clock if self._virtual is not None else ScaledClock(float(lab.speed) if lab.is_simulated else 1.0, began_lab_s)
         self.simulator: Child | None = None
         self.bridges: list[Child] = []
         self.endpoints: dict[str, str] = {}
@@ -122,7 +128,7 @@ class Session:
         # libca prints every lost connection over the operator's screen; the devices say it in words.
         importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
         instruments = importlib.import_module("lab.instruments")
-        self.devices = instruments.make_devices(self.lab, self.clock.speed)
+        self.devices = instruments.make_devices(self.lab, self.clock)
         instruments.put_frames(self.devices, self.home.frames("by-hand"))
         self._open_records()
         self._watch = Watch(self.bridges, self._say_and_note, self.simulator, self._lose)
@@ -176,6 +182,8 @@ class Session:
         if self.simulator is not None:
             self.simulator.stop()
             self.simulator = None
+        if self._virtual is not None:
+            self._virtual.close()
 
     def interlocks(self) -> tuple[InterlockState, ...]:
         """How each interlock with a condition is; none before the start and after the end."""
@@ -223,20 +231,33 @@ class Session:
         InterlockError
             When an interlock forbids to begin.
         """
-        from lab.conduct import Conduct
 
-        conduct = Conduct(self, reporter)
-        for config, file in asked:
-            conduct.begin(config, file)
-        return conduct.run()
+        def begin(conduct: Conduct) -> None:
+            for config, file in asked:
+                conduct.begin(config, file)
+
+        return self._conduct(reporter, begin)
 
     def resume_campaigns(self, campaign_ids: Sequence[str], reporter: Reporter) -> list[tuple[Campaign, End]]:
         """Take up campaigns that ended before their budget was spent, and run them to their ends in this thread."""
+
+        def resume(conduct: Conduct) -> None:
+            for campaign_id in campaign_ids:
+                conduct.resume(campaign_id)
+
+        return self._conduct(reporter, resume)
+
+    def _conduct(self, reporter: Reporter, begin: Callable[[Conduct], None]) -> list[tuple[Campaign, End]]:
         from lab.conduct import Conduct
 
+        if self.guards is not None:
+            self.guards.check_start()
         conduct = Conduct(self, reporter)
-        for campaign_id in campaign_ids:
-            conduct.resume(campaign_id)
+        try:
+            begin(conduct)
+        except LabError as error:
+            conduct.give_up(str(error))
+            raise
         return conduct.run()
 
     # ------------------------------------------------------------------------------------------ parts
@@ -247,20 +268,39 @@ class Session:
             raise ServiceError("a process can hold one laboratory session: Channel Access has read its addresses already")
         os.environ.update(client_environment(ports))
         self.endpoints = {name: instrument.endpoint for name, instrument in self.lab.instruments.items()}
+        shares = (self._virtual.fd,) if self._virtual is not None else ()
         if self.lab.is_simulated:
-            world = {"lab": self.lab.model_dump(mode="json"), "faults": self._faults}
-            self.simulator = Child("simulator", "sim", world, self.home.logs / "simulator.log")
+            world = {"lab": self.lab.model_dump(mode="json"), "faults": self._faults, "state": self._world_file()}
+            if self._virtual is not None:
+                world |= self._virtual.simulator(self.lab.instruments)
+            self.simulator = Child("simulator", "sim", world, self.home.logs / "simulator.log", shares=shares)
             self.simulator.launch()
             self.endpoints.update(self.simulator.wait_ready()["endpoints"])
-        for (name, instrument), port in zip(self.lab.instruments.items(), ports, strict=True):
+        for seat, ((name, instrument), port) in enumerate(zip(self.lab.instruments.items(), ports, strict=True)):
             config = {"name": name, "prefix": self.lab.prefix, "speed": self.clock.speed, "endpoint": self.endpoints[name],
                       "config": instrument.model_dump(mode="json")}
-            bridge = Child(name, "firmware_bridges", config, self.home.logs / f"{name}.log", bridge_environment(port))
+            if self._virtual is not None:
+                config |= self._virtual.bridge(seat)
+            bridge = Child(name, "firmware_bridges", config, self.home.logs / f"{name}.log", bridge_environment(port), shares)
             bridge.launch()
             self.bridges.append(bridge)
         importlib.import_module("ophyd")  # two seconds that the bridges need anyway
         for bridge in self.bridges:
             bridge.wait_ready()
+
+    def _world_file(self) -> str:
+        """Where the simulated world is kept; empty for nowhere, when another session keeps its own there."""
+        from sim.world_file import discard
+
+        if self._is_brief:
+            return ""
+        if self.is_new_world:
+            try:
+                discard(self.home.world)
+            except ServiceError as error:
+                self.say(f"{error}; the simulated world of this session ends with it, and its campaigns cannot be resumed")
+                return ""
+        return str(self.home.world)
 
     def _open_records(self) -> None:
         from bluesky import RunEngine
@@ -273,6 +313,8 @@ class Session:
         self.documents = JsonlWriter(self.home.runs)
         self.catalogue = Catalogue(self.home.catalogue)
         self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[])
+        if self._virtual is not None:
+            self.RE.waiting_hook = self._virtual.waiting  # type: ignore[assignment]
         self.RE.subscribe(self.documents)
         if self.lab.catalogue:
             self.RE.subscribe(self.catalogue.callback)

@@ -104,7 +104,7 @@ class Conductor(Keeper, Protocol):
         ...
 
 
-def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: float = 30.0) -> Plan:
+def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: float = 30.0, at_once: int | None = None) -> Plan:
     """Run campaigns to their ends.
 
     Parameters
@@ -114,6 +114,8 @@ def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: flo
         Those of one laboratory, that share the work cell.
     patience_s : float
         Wall seconds to wait at the start for every instrument to be ready.
+    at_once : int or None
+        Most samples in the machine at one time; None: as many as there is room for.
 
     Notes
     -----
@@ -131,7 +133,7 @@ def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: flo
     """
     units = {role: tuple(station.name for station in cell.of(role)) for role in dict.fromkeys(one.role for one in cell.stations)}
     try:
-        loop = _Loop(cell, conductors, Dispatcher(units))
+        loop = _Loop(cell, conductors, Dispatcher(units), at_once)
         first = Lane("dispatcher", loop.plan(patience_s), claim={ARM: 1})
         yield from lanes(first, resources=Resources({ARM: (ARM,), **units}), resting=cell.clock.resting)
     except LanesFailed as failure:
@@ -144,7 +146,8 @@ def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: flo
 class _Loop:
     """The dispatcher's lane."""
 
-    def __init__(self, cell: WorkCell, conductors: Sequence[Conductor], dispatcher: Dispatcher) -> None:
+    def __init__(self, cell: WorkCell, conductors: Sequence[Conductor], dispatcher: Dispatcher, at_once: int | None) -> None:
+        self._at_once = at_once
         self._cell, self._conductors, self._dispatcher = cell, conductors, dispatcher
         self._lives: dict[str, Life] = {}
         self._handles: dict[str, LaneHandle] = {}
@@ -216,7 +219,8 @@ class _Loop:
         self._take_thought()
         wanting = [one for one in self._conductors if one.may_begin()]
         timer: Elapsed | None = None
-        if wanting and self._thought is None:
+        has_room = self._at_once is None or len(self._lives) < self._at_once
+        if wanting and has_room and self._thought is None:
             conductor = self._choose(wanting)
             timer = self._when(conductor)
             order = self._orders.get(conductor.id)

@@ -22,11 +22,12 @@ from lab.core.journal import Journal
 from lab.core.recovery import EXPLAINED, Choice, Policy, Rule
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import Station, WorkCell
-from plans.dispatch import RACK, Now, Progress
+from plans.dispatch import RACK, Progress
 from plans.forecast import TRANSFER, Route
 from plans.lanes import acquire, claim, first_of, release
 from plans.recipes import Carried, Order, Recipe, Task
 from plans.safe import ready
+from plans.situation import Now
 from plans.statuses import Elapsed
 from plans.stubs import Plan, cause_of, half_transfer, pause, start, step, transfer
 
@@ -261,7 +262,7 @@ class Life:
             return
         gap_s, allowed_s = now_s - self._ended_s, float(self.order.settings[step_.max_gap])
         if gap_s > allowed_s:
-            raise GapError(f"{self.order.sample}: {gap_s:.0f} s have gone by since {self._recipe.steps[index - 1].name}, and {step_.name} has not "
+            raise GapError(f"{gap_s:.0f} s have gone by since {self._recipe.steps[index - 1].name}, and {step_.name} has not "
                            f"begun; allowed: {allowed_s:g} s ({step_.max_gap})")
 
     # ------------------------------------------------------------------------------------------------ moves

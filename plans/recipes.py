@@ -130,6 +130,10 @@ class Task:
         return float(self.order.settings[name])
 
 
+def _nothing_s(order: Order) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that is done to a sample at one station.
@@ -155,6 +159,8 @@ class Step:
         It does not change the sample, and may be begun again after a crash.
     is_last_reading : bool
         After it the sample can be evaluated.
+    held_s : callable
+        Order -> how much of it the plan waits by itself, whatever the instruments do, laboratory seconds.
     """
 
     name: str
@@ -167,6 +173,7 @@ class Step:
     max_gap: str = ""
     is_repeatable: bool = False
     is_last_reading: bool = False
+    held_s: Callable[[Order], float] = _nothing_s
 
 
 @dataclass(frozen=True)
@@ -307,7 +314,7 @@ def _measure(task: Task) -> Plan:
 
 def _unused(task: Task) -> Any:
     """A file of this sample's that does not exist: a measurement may be done again."""
-    first = task.cell.frames / f"{task.order.sample}.h5"
+    first = task.cell.frames / str(task.order.metadata.get("campaign", "")) / f"{task.order.sample}.h5"
     names = [first, *(first.with_stem(f"{task.order.sample}.{n}") for n in range(2, 100))]
     return next((name for name in names if not name.exists()), names[-1])
 
@@ -330,7 +337,8 @@ THIN_FILM = Recipe(
              lambda order: 5.0 + 12.0 * max(doses_of(order).values(), default=0.0)),
         Step("anneal", "annealer", _anneal,
              lambda order: f"anneal {float(order.settings['anneal_time_s']):.4g} s at {float(order.settings['anneal_temperature']):.4g} degC",
-             lambda order: float(order.settings["anneal_time_s"]) + 60.0, _cool, prepare_s=400.0, max_gap="max_gap_s"),
+             lambda order: float(order.settings["anneal_time_s"]) + 60.0, _cool, prepare_s=400.0, max_gap="max_gap_s",
+             held_s=lambda order: float(order.settings["anneal_time_s"])),
         Step("measure", "detector", _measure,
              lambda order: f"expose {int(order.settings['n_images'])} x {float(order.settings['count_time_s']):g} s",
              lambda order: 5.0 + 1.1 * int(order.settings["n_images"]) * float(order.settings["count_time_s"]), is_repeatable=True,

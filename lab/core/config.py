@@ -5,9 +5,10 @@ Reading files and turning validation errors into `ConfigError` is done in `lab.f
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from lab.core.channels import BRIDGE, TABLES, Channel, input_row, narrow
 from lab.core.errors import LimitError
@@ -249,12 +250,25 @@ class TableWorld(_Model):
 World = Annotated[PhysicalWorld | TableWorld, Field(discriminator="kind")]
 
 
+def _speed(given: object) -> object:
+    if given == "max":
+        return given
+    try:
+        speed = float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise ValueError(f"given {given}; allowed: a number greater than 0, or max")
+    return speed
+
+
 class LabConfig(_Model):
     """The laboratory: ``lab.yaml``."""
 
     name: Name
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_:-]{0,20}$")] = "LAB:"
-    speed: Positive = 1.0
+    speed: Annotated[float | Literal["max"], BeforeValidator(_speed)] = 1.0
+    """Laboratory seconds per wall second; ``max``: virtual time, as fast as the computer allows."""
     world: World = PhysicalWorld()
     instruments: Annotated[dict[Name, InstrumentConfig], Field(min_length=1)]
     stations: dict[Name, Station] = Field(default_factory=dict)
@@ -264,6 +278,15 @@ class LabConfig(_Model):
     """Whether runs are filed into the embedded Tiled catalogue."""
     recovery: Recovery = Recovery()
     """What is done when a step fails, where the campaign says nothing."""
+    at_once: Annotated[int, Field(ge=1)] | None = None
+    """Most samples in the machine at one time; None: as many as there is room for."""
+
+    @model_validator(mode="after")
+    def _only_simulations_leap(self) -> LabConfig:
+        real = [name for name, instrument in self.instruments.items() if instrument.endpoint != "sim"]
+        if self.speed == "max" and real:
+            raise ValueError(f"speed: given max; allowed: a number, since {', '.join(real)} cannot hurry")
+        return self
 
     @model_validator(mode="after")
     def _limits_are_inside_the_tables(self) -> LabConfig:
