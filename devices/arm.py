@@ -19,6 +19,7 @@ from devices.signals import Command, Reading
 from devices.statuses import OperationStatus, Steps, follow
 from lab.core.capabilities import ArmMove, Park, Pick, Place
 from lab.core.channels import ARM, by_name, narrow
+from lab.core.clock import deadline_s
 from lab.core.config import ArmConfig, ArmPlace
 from lab.core.errors import CommandError, EmptyPlace, LimitError
 
@@ -230,7 +231,7 @@ class Arm(BridgedDevice):
         return str(self.state.get(use_monitor=False))
 
     def _wall_s(self, lab_s: float) -> float:
-        return lab_s / self._speed + SLACK_S
+        return deadline_s(lab_s, self._speed, SLACK_S)
 
 
 def _above(place: ArmPlace) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from devices.instrument import BridgedDevice
 from devices.signals import Command, Reading
 from devices.statuses import OperationStatus, Steps, follow
 from lab.core.channels import DETECTOR, by_name, narrow
+from lab.core.clock import deadline_s
 from lab.core.config import DetectorConfig
 from lab.core.errors import CommandError, InstrumentError
 
@@ -120,8 +121,7 @@ class Detector(BridgedDevice):
         """Take the frames of one trigger; done when they are in the file."""
         series = self._series
         n = series.n_images if series is not None else 1
-        exposure_s = n * float(self.count_time.get()) / self._speed
-        net_s = 1.2 * exposure_s + EXPOSURE_SLACK_S
+        net_s = deadline_s(1.2 * n * float(self.count_time.get()), self._speed, EXPOSURE_SLACK_S)
         status = OperationStatus(self, f"{self.name}: trigger {n} frames", net_s + 1.0)
         if series is None:
             status.fail(CommandError(f"{self.name}: trigger: not staged; stage it first"))

@@ -9,10 +9,13 @@ from typing import Any
 
 from ophyd import Component, Device, Kind
 
+from devices import timekeeping
+from devices.cadence import Cadence
 from devices.instrument import BridgedDevice
 from devices.signals import COMMAND_S, Command, Reading
 from devices.statuses import OperationStatus, Steps, follow
 from lab.core.channels import HOTPLATE, by_name, narrow
+from lab.core.clock import deadline_s
 from lab.core.config import Hotplate as HotplateConfig
 from lab.core.errors import CommandError, InstrumentError, LinkDown
 
@@ -102,7 +105,7 @@ class Hotplate(BridgedDevice):
         missing on the way, and with CommandError when the heater is switched off meanwhile or at the deadline.
         """
         self._end_ramp("another temperature has been asked for")
-        wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
+        wall_s = deadline_s(self.deadline_s, self.speed, 3 * COMMAND_S)
         status = self._operation(f"{temperature_c:g} degC", wall_s)
         return follow(status, self._steps(temperature_c, wall_s, status))
 
@@ -118,12 +121,18 @@ class Hotplate(BridgedDevice):
 
     def temperature_c(self) -> float:
         """Plate temperature now, degC; raises InstrumentError with the cause when it cannot be read."""
+        self.refresh()
         return float(self.temperature.get())
+
+    def read(self) -> dict[str, Any]:
+        self.refresh()
+        found: dict[str, Any] = super().read()
+        return found
 
     def cool_below(self, temperature_c: float) -> OperationStatus:
         """Heater off; done when the plate is below `temperature_c`."""
         self._end_ramp("the plate is to cool down")
-        wall_s = self.deadline_s / self.speed + 3 * COMMAND_S
+        wall_s = deadline_s(self.deadline_s, self.speed, 3 * COMMAND_S)
         return follow(self._operation(f"below {temperature_c:g} degC", wall_s), self._cooling_steps(temperature_c, wall_s))
 
     def stop(self, *, success: bool = False) -> None:
@@ -144,18 +153,22 @@ class Hotplate(BridgedDevice):
     def _steps(self, temperature_c: float, wall_s: float, whole: OperationStatus) -> Steps:
         yield self.setpoint.set(temperature_c)
         yield self.power.set(True)
-        initial_c = self.temperature_c()
+        if timekeeping.is_virtual():
+            yield self.poll.set(1)
+        initial_c = float(self.temperature.get())
 
         def is_there(now_c: float) -> bool:
             whole.tell(name=self.name, initial=initial_c, current=now_c, target=temperature_c, unit="degC")
             return abs(now_c - temperature_c) <= self.tolerance_c
 
-        self._ramp = _Ramp(self, f"{temperature_c:g} degC", wall_s, is_there, heats_to_c=temperature_c)
+        self._ramp = _Ramp(self, f"{temperature_c:g} degC", wall_s, is_there, temperature_c, is_heating=True)
         yield self._ramp.status
 
     def _cooling_steps(self, temperature_c: float, wall_s: float) -> Steps:
         yield self.power.set(False)
-        self._ramp = _Ramp(self, f"below {temperature_c:g} degC", wall_s, lambda now_c: now_c < temperature_c)
+        if timekeeping.is_virtual():
+            yield self.poll.set(1)
+        self._ramp = _Ramp(self, f"below {temperature_c:g} degC", wall_s, lambda now_c: now_c < temperature_c, temperature_c)
         yield self._ramp.status
 
     def _operation(self, what: str, wall_s: float) -> OperationStatus:
@@ -173,23 +186,33 @@ class _Ramp:
     Listens to value and alarm of the plate's temperature, and to HEAT_RBV: a plate that is to be heated does not get there
     once the bridge or a person has switched the heater off. Nor does one that has switched itself off, of which NAMUR has no
     word: it gets no nearer.
+
+    In virtual time there is nothing to listen to, since time stands still until it is looked again: so it says when to, and
+    looks then (`_look_later`).
     """
 
-    def __init__(self, plate: Hotplate, what: str, wall_s: float, is_there: Callable[[float], bool], *,
-                 heats_to_c: float | None = None) -> None:
+    def __init__(self, plate: Hotplate, what: str, wall_s: float, is_there: Callable[[float], bool], goal_c: float, *,
+                 is_heating: bool = False) -> None:
         self.status = OperationStatus(plate, f"{plate.name}: plate at {what}", wall_s, missed=CommandError)
-        self._plate, self._what, self._is_there, self._heats_to_c = plate, what, is_there, heats_to_c
+        self._plate, self._what, self._is_there = plate, what, is_there
+        self._goal_c, self._is_heating = goal_c, is_heating
         self._looking = threading.Lock()
-        self._subscriptions = [
-            (signal, signal.subscribe(listener, event_type=event, run=False))
-            for signal in (plate.temperature, plate.power)
-            for listener, event in ((self._on_change, signal.SUB_VALUE), (self._on_connection, signal.SUB_META))]
+        self._is_virtual = timekeeping.is_virtual()
+        self._cadence = Cadence(goal_c)
+        listeners = [(self._on_connection, plate.temperature.SUB_META)]
+        if not self._is_virtual:
+            listeners.append((self._on_change, plate.temperature.SUB_VALUE))
+        self._subscriptions = [(signal, signal.subscribe(listener, event_type=event, run=False))
+                               for signal in (plate.temperature, plate.power) for listener, event in listeners]
         self._distance_c = float("inf")
-        self._timer: threading.Timer | None = None
+        self._cancel: Callable[[], None] = lambda: None
+        self._cancel_look: Callable[[], None] = lambda: None
         self.status.add_callback(self._unsubscribe)
         self._look()
-        if heats_to_c is not None:
-            self._await_progress(heats_to_c)
+        if is_heating:
+            self._await_progress()
+        if self._is_virtual:
+            self._look_later()
 
     def fail(self, error: InstrumentError) -> None:
         self.status.fail(error)
@@ -207,38 +230,63 @@ class _Ramp:
             if self.status.done:
                 return
             try:
-                if self._heats_to_c is not None and not self._plate.power.get():
+                if self._is_heating and not self._plate.power.get():
                     self.status.fail(CommandError(f"{self._plate.name}: the heater went off on the way to {self._what}: "
                                                   f"{self._plate.cause()}"))
-                elif self._is_there(self._plate.temperature_c()):
+                elif self._is_there(float(self._plate.temperature.get())):
                     self.status.succeed()
             except InstrumentError as error:
                 self.status.fail(error)
 
-    def _await_progress(self, target_c: float) -> None:
+    def _look_later(self) -> None:
+        """Look again when the plate may be there; the sooner, the nearer it is."""
+        try:
+            pause_s = self._cadence.next_s(timekeeping.clock().now(), float(self._plate.temperature.get()))
+        except InstrumentError as error:
+            self.status.fail(error)
+            return
+        if not self.status.done:
+            self._cancel_look = timekeeping.clock().after(pause_s, lambda: self._plate.poll.set(1).add_callback(self._look_anew))
+            if self.status.done:
+                self._cancel_look()
+
+    def _look_anew(self, polled: Any) -> None:
+        error = polled.exception(0)
+        if error is not None:
+            self.status.fail(error if isinstance(error, InstrumentError) else CommandError(f"{self._plate.name}: {error}"))
+        self._look()
+        self._look_later()
+
+    def _await_progress(self) -> None:
         """Look at the distance now, and again when it should be smaller."""
         with self._looking:
             if self.status.done:
                 return
             try:
-                now_c = self._plate.temperature_c()
+                now_c = float(self._plate.temperature.get())
             except InstrumentError as error:
                 self.status.fail(error)
                 return
-            distance_c = abs(now_c - target_c)
+            distance_c = abs(now_c - self._goal_c)
             if distance_c > self._distance_c - PROGRESS_C:
                 self.status.fail(CommandError(f"{self._plate.name}: stays at {now_c:g} degC on the way to {self._what}, though its heater was "
                                               "switched on; look at its display for an error or its safety limit"))
                 return
             self._distance_c = distance_c
-            self._timer = threading.Timer(STALL_S / self._plate.speed + STALL_MARGIN_S, self._await_progress, (target_c,))
-            self._timer.daemon = True
-            self._timer.start()
+            self._cancel = self._after_stall()
             if self.status.done:
-                self._timer.cancel()
+                self._cancel()
+
+    def _after_stall(self) -> Callable[[], None]:
+        if self._is_virtual:
+            return timekeeping.clock().after(STALL_S, self._await_progress)
+        timer = threading.Timer(STALL_S / self._plate.speed + STALL_MARGIN_S, self._await_progress)
+        timer.daemon = True
+        timer.start()
+        return timer.cancel
 
     def _unsubscribe(self, _: Any) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel()
+        self._cancel_look()
         for signal, cid in self._subscriptions:
             signal.unsubscribe(cid)

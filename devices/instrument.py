@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ophyd import Component, Device, Kind
 
+from devices import timekeeping
 from devices.signals import Command, Reading
 from devices.statuses import OperationStatus
 from lab.core.capabilities import Health
@@ -29,6 +30,7 @@ class BridgedDevice(Device):
     last_error = Component(Reading, "LAST_ERROR", is_text=True, kind=Kind.omitted)
     round_trip_ms = Component(Reading, "ROUND_TRIP_MS", kind=Kind.omitted)
     reset_errors = Component(Command, "RESET", kind=Kind.omitted)
+    poll = Component(Command, "POLL", kind=Kind.omitted)
     safe = Component(Command, "SAFE", deadline_s=SAFE_S, kind=Kind.omitted)
 
     def health(self) -> Health:
@@ -58,6 +60,11 @@ class BridgedDevice(Device):
     def recover(self) -> OperationStatus:
         """Clear the instrument's errors and re-read its state; fails with the cause when it cannot."""
         return self.reset_errors.set(1)
+
+    def refresh(self) -> None:
+        """In virtual time, have the bridge read the instrument anew: what it last read may be older than the last leap."""
+        if timekeeping.is_virtual():
+            self.poll.set(1).wait()
 
     def make_safe(self) -> OperationStatus:
         """Have the bridge make the instrument safe."""

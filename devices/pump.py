@@ -11,6 +11,7 @@ from devices.instrument import BridgedDevice
 from devices.signals import CONNECT_S, Command, Reading
 from devices.statuses import OperationStatus
 from lab.core.channels import PUMP, by_name, narrow
+from lab.core.clock import deadline_s
 from lab.core.config import PumpBank as PumpBankConfig
 from lab.core.config import Syringe
 from lab.core.errors import InstrumentError, LimitError
@@ -63,7 +64,7 @@ class Pump(Device):
             status = OperationStatus(self, f"{self.name}: dispense {volume_ml:g} mL", CONNECT_S)
             status.fail(error)
             return status
-        return self.dispense.set(volume_ml, timeout=2 * volume_ml / rate * 60 / self._bank.speed + DOSE_MARGIN_S)
+        return self.dispense.set(volume_ml, timeout=deadline_s(2 * volume_ml / rate * 60, self._bank.speed, DOSE_MARGIN_S))
 
     def stop(self, *, success: bool = False) -> None:
         """Stop the pump; returns when it has stopped."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ophyd import EpicsSignal, EpicsSignalRO  # before epics
 
 from epics.ca import CASeverityException, ChannelAccessException  # isort: skip
 
+from devices import timekeeping
 from devices.statuses import OperationStatus
 from lab.core.channels import ERROR_SUFFIX, Channel
 from lab.core.errors import CommandError, InstrumentError, LimitError, LinkDown, LinkTimeout, from_words
@@ -78,7 +80,7 @@ class Reading(_Failing, EpicsSignalRO):
         Parameters
         ----------
         use_monitor : bool, optional
-            False fetches it over the network instead of taking the last monitored one.
+            False fetches it over the network instead of taking the last monitored one; in virtual time that is the default.
 
         Raises
         ------
@@ -136,6 +138,7 @@ class Command(_Failing, EpicsSignal):
         self._is_exclusive = is_exclusive
         self._turns = threading.Lock()
         self._sent: OperationStatus | None = None
+        self._asked: dict[OperationStatus, ExitStack] = {}
         self._waiting: deque[tuple[OperationStatus, Any]] = deque()
         self.channel: Channel | None = None
         """The row of the channel table; when a device sets it, values are refused before they are sent."""
@@ -232,6 +235,8 @@ class Command(_Failing, EpicsSignal):
             return False
 
     def _send(self, status: OperationStatus, value: Any) -> None:
+        asked = self._asked[status] = ExitStack()
+        asked.enter_context(timekeeping.clock().asking())
         try:
             sent = self._write_pv.put(self._to_wire(value), use_complete=True, callback=lambda **_: self._completed(status))
         except (ChannelAccessException, CASeverityException) as error:
@@ -261,6 +266,12 @@ class Command(_Failing, EpicsSignal):
             self._report(status, error)
             return
 
+    def _has_answered(self, status: OperationStatus) -> None:
+        """No process carries the command out any more."""
+        asked = self._asked.pop(status, None)
+        if asked is not None:
+            asked.close()
+
     def _how_it_went(self) -> InstrumentError | None:
         """What the bridge says of the command that it has finished with; None when all is well.
 
@@ -282,11 +293,13 @@ class Command(_Failing, EpicsSignal):
         return from_words(words) if words else None
 
     def _report(self, status: OperationStatus, error: InstrumentError | None) -> None:
-        self._next_turn(status)
-        if error is None:
-            status.succeed()
-        else:
-            status.fail(error)
+        with timekeeping.clock().working():
+            self._next_turn(status)
+            if error is None:
+                status.succeed()
+            else:
+                status.fail(error)
+            self._has_answered(status)
 
     def _next_turn(self, status: OperationStatus) -> None:
         while True:
@@ -315,6 +328,7 @@ class Command(_Failing, EpicsSignal):
                 self._waiting.clear()
             for status in pending:
                 status.fail(self._gone())
+                self._has_answered(status)
 
     def _gone(self) -> LinkDown:
         return LinkDown(f"{self.name}: the bridge that serves {self.setpoint_pvname} is gone; what the instrument did is not known")
@@ -364,7 +378,7 @@ def _fetch(signal: Any, pv: Any, use_monitor: bool | None, timeout_s: float) -> 
     _connect(signal, timeout_s)
     try:
         info: dict[str, Any] | None = pv.get_with_metadata(
-            timeout=READ_S, form="time", as_string=False, use_monitor=True if use_monitor is None else use_monitor)
+            timeout=READ_S, form="time", as_string=False, use_monitor=not timekeeping.is_virtual() if use_monitor is None else use_monitor)
     except (ChannelAccessException, CASeverityException) as error:
         raise LinkDown(f"{signal.name}: the bridge that serves {pv.pvname} is gone: {error}") from error
     if info is None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from ophyd.status import Status as OphydStatus
 from ophyd.utils import StatusTimeoutError
 
+from devices import timekeeping
 from lab.core.capabilities import Status
 from lab.core.errors import CommandError, InstrumentError, LabError, LinkTimeout
 
@@ -36,7 +38,8 @@ class OperationStatus(OphydStatus):
     def __init__(self, obj: Any, what: str, deadline_s: float, missed: type[InstrumentError] = LinkTimeout) -> None:
         self._what = what
         self._reporting = threading.Lock()
-        self._is_reported = False
+        self._is_reported = self._is_handed_on = False
+        self._handing_on = ExitStack()
         self._deadline_s = deadline_s
         self._missed = missed
         self._exception: Exception | None = None
@@ -55,12 +58,28 @@ class OperationStatus(OphydStatus):
     def succeed(self) -> None:
         """The operation is done."""
         if self._is_first_report():
+            self._begin_handing_on()
             self.set_finished()
 
     def fail(self, error: LabError) -> None:
         """The operation failed."""
         if self._is_first_report():
+            self._begin_handing_on()
             self.set_exception(error)
+
+    def _begin_handing_on(self) -> None:
+        """Until everybody has been told of the end, in a thread of ophyd's, virtual time stands still."""
+        with self._reporting:
+            if not self._is_handed_on:
+                self._handing_on.enter_context(timekeeping.clock().working())
+
+    def _run_callbacks(self) -> None:
+        try:
+            super()._run_callbacks()
+        finally:
+            with self._reporting:
+                self._is_handed_on = True
+                self._handing_on.close()
 
     def _is_first_report(self) -> bool:
         with self._reporting:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from firmware_bridges.controller import BridgeSettings, Controller
 from lab.core.errors import LabError
+from lab.core.page import TimePage
 
 log = logging.getLogger("firmware_bridges")
 
@@ -43,6 +44,8 @@ def main() -> int:
     try:
         settings = read_settings(sys.stdin.readline())
         controller = build(settings)
+        if settings.page is not None:
+            controller.share(TimePage(settings.page), settings.seat)
         serve(f"{settings.prefix}{settings.name}:", controller)
     except (LabError, ValidationError, ValueError, OSError) as error:
         _answer(answers, {"ready": False, "error": str(error)})

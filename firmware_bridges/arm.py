@@ -16,7 +16,9 @@ from firmware_bridges import meca500 as m
 from firmware_bridges.controller import BridgeSettings, Controller
 from firmware_bridges.link import Endpoint, TcpLink
 from firmware_bridges.robot_line import MALFORMED, RobotLine
+from firmware_bridges.waits import Arrival
 from lab.core.channels import ARM, narrow
+from lab.core.clock import deadline_s
 from lab.core.errors import CommandError, InstrumentError, LinkDown, LinkError
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ def motion_deadline_s(velocity_pct: float, speed: float) -> float:
     The longest joint move, 350 degrees of joint 1 at 150 degrees/s (data sheet), takes 2.3 s at full velocity; five times
     that for acceleration and straight lines, and 15 s more, all in laboratory time.
     """
-    return (15.0 + 1200.0 / velocity_pct) / speed + SLACK_S
+    return deadline_s(15.0 + 1200.0 / velocity_pct, speed, SLACK_S)
 
 
 class Motion:
@@ -64,7 +66,7 @@ class Motion:
         self.checkpoint = checkpoint
         self.cause = ""
         self.kind: type[InstrumentError] = CommandError
-        self.ended = threading.Event()
+        self.ended = Arrival()
 
     def fail(self, cause: str, kind: type[InstrumentError] = CommandError) -> None:
         """The first cause counts: what follows is its consequence."""
@@ -137,7 +139,10 @@ class ArmController(Controller):
         self._line.close()
 
     def _poll(self) -> None:
+        epoch, waiting = self.waits.epoch, self.waits.told()
         self._read_back()
+        for wait in waiting:
+            wait.not_yet(epoch)
 
     def _lost(self, error: LinkError) -> None:
         motion = self._motion
@@ -214,17 +219,20 @@ class ArmController(Controller):
     # ---------------------------------------------------------------------------------------------------- commands
 
     def _activate(self) -> None:
-        self._line.ask(m.command("ActivateRobot"), frozenset({m.ACTIVATED, m.ALREADY_ACTIVATED}), deadline_s=self._wall_s(POWER_S))
+        self._line.ask(m.command("ActivateRobot"), frozenset({m.ACTIVATED, m.ALREADY_ACTIVATED}), deadline_s=self._wall_s(POWER_S),
+                       waits=self.waits)
         self._read_back()
 
     def _home(self) -> None:
-        self._line.ask(m.command("Home"), frozenset({m.HOMED, m.ALREADY_HOMED}), deadline_s=self._wall_s(POWER_S))
+        self._line.ask(m.command("Home"), frozenset({m.HOMED, m.ALREADY_HOMED}), deadline_s=self._wall_s(POWER_S),
+                       waits=self.waits)
         if self._velocity_pct != DEFAULT_VELOCITY_PCT:  # activation has put it back
             self._send_velocity(self._velocity_pct)
         self._read_back()
 
     def _deactivate(self) -> None:
-        self._line.ask(m.command("DeactivateRobot"), frozenset({m.DEACTIVATED}), deadline_s=self._wall_s(POWER_S))
+        self._line.ask(m.command("DeactivateRobot"), frozenset({m.DEACTIVATED}), deadline_s=self._wall_s(POWER_S),
+                       waits=self.waits)
         self._read_back()
 
     def _set_velocity(self, value: object) -> None:
@@ -251,15 +259,18 @@ class ArmController(Controller):
 
     def _await_fingers(self, motion: Motion, is_opening: bool) -> None:
         deadline = time.monotonic() + self._wall_s(GRIPPER_S)
-        while not motion.cause:
-            state = self._read_gripper()
-            if state is None:
-                motion.fail(self._no_gripper)
-            elif state.has_done(opening=is_opening):
-                return
-            elif self.is_stopping or time.monotonic() > deadline:
-                motion.fail(f"the fingers have not stopped within {GRIPPER_S:g} s of laboratory time: {state}")
-            time.sleep(FINGERS_S)
+        with self.waits.waiting() as wait:
+            while not motion.cause:
+                epoch = self.waits.epoch
+                state = self._read_gripper()
+                if state is None:
+                    motion.fail(self._no_gripper)
+                elif state.has_done(opening=is_opening):
+                    return
+                elif self.is_stopping or time.monotonic() > deadline:
+                    motion.fail(f"the fingers have not stopped within {GRIPPER_S:g} s of laboratory time: {state}")
+                wait.not_yet(epoch)
+                self.waits.pause(FINGERS_S, epoch)
 
     def _carry_out(self, what: str, request: bytes, deadline_s: float, finish: Callable[[Motion], None] | None = None) -> None:
         """Queue a command with a checkpoint behind it, and wait for the checkpoint, and then for `finish`."""
@@ -279,6 +290,8 @@ class ArmController(Controller):
             if self._n_halts != n_halts and not motion.cause:  # a STOP that came before there was a motion to fail
                 motion.fail("stopped")
                 self._clear()
+            motion.ended.expect(self.waits)
+            self.poll_soon()
             if not motion.ended.wait(deadline_s):
                 motion.fail(f"not done within {deadline_s:.3g} s; it was stopped")
                 self._clear()
@@ -360,7 +373,7 @@ class ArmController(Controller):
             self._read_back()
 
     def _wall_s(self, lab_s: float) -> float:
-        return lab_s / self._speed + SLACK_S
+        return deadline_s(lab_s, self._speed, SLACK_S)
 
 
 def build(settings: BridgeSettings) -> ArmController:

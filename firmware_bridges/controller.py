@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from firmware_bridges.link import Backoff
+from firmware_bridges.waits import Waits
 from lab.core.channels import BRIDGE, Channel
 from lab.core.config import InstrumentConfig
-from lab.core.errors import InstrumentError, LinkDown, LinkError
+from lab.core.errors import InstrumentError, LinkDown, LinkError, LinkTimeout
+from lab.core.page import TimePage
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ Command = Callable[[object], None]
 
 Listener = Callable[[str, object, str], None]
 """Called with channel key, value, and why the value is invalid (empty: it is valid)."""
+
+POLL_ANSWER_S = 10.0
+"""Longest wait for a poll that was asked for, wall seconds."""
 
 _REPORT_S = 0.5
 """Wall seconds between two updates of ROUND_TRIP_MS."""
@@ -46,11 +51,13 @@ class BridgeSettings:
     prefix : str
         The laboratory's PV prefix.
     speed : float
-        Laboratory seconds per wall second: translates an expected duration into a deadline, and nothing else.
+        Laboratory seconds per wall second: translates an expected duration into a deadline, and nothing else. Infinite in virtual time.
     endpoint : str
         Never ``sim``: the session puts the simulator's endpoint here.
     config : InstrumentConfig
         The instrument's part of lab.yaml.
+    page, seat : int
+        In virtual time: the inherited descriptor of the shared page, and this bridge's seat on it (`lab.core.page`).
     """
 
     name: str
@@ -58,6 +65,8 @@ class BridgeSettings:
     speed: float
     endpoint: str
     config: InstrumentConfig
+    page: int | None = None
+    seat: int = 0
 
 
 class Controller(ABC):
@@ -81,7 +90,10 @@ class Controller(ABC):
         self.channels: dict[str, Channel] = {channel.name: channel for channel in BRIDGE}
         for sub, table in tables.items():
             self.channels.update({f"{sub}:{channel.name}" if sub else channel.name: channel for channel in table})
-        self.commands: dict[str, Command] = {"RESET": lambda _: self._reset(), "SAFE": lambda _: self._make_safe()}
+        self.commands: dict[str, Command] = {"RESET": lambda _: self._reset(), "SAFE": lambda _: self._make_safe(),
+                                             "POLL": lambda _: self._await_poll()}
+        self.waits = Waits()
+        """The commands that wait for physics."""
         self.poll_s = poll_s
         self._cache: dict[str, object] = {}
         self._causes: dict[str, str] = {}
@@ -91,6 +103,8 @@ class Controller(ABC):
         self._is_connected = False
         self._stopping = threading.Event()
         self._wake = threading.Event()
+        self._polled = threading.Condition()
+        self._n_begun = self._n_done = 0
         self._down_cause = "no attempt has succeeded yet"
         self._backoff = Backoff()
         self._report_due = 0.0
@@ -150,6 +164,10 @@ class Controller(ABC):
     def poll_soon(self) -> None:
         """Poll now rather than at the end of the pause."""
         self._wake.set()
+
+    def share(self, page: TimePage, seat: int) -> None:
+        """Live in virtual time: whatever waits for physics looks at it after each leap."""
+        self.waits.share(page, seat, self.poll_soon)
 
     # ------------------------------------------------------------------------------------------------ for the IOC
 
@@ -227,16 +245,42 @@ class Controller(ABC):
                 self._connect()
                 self._came_up()
                 began = time.monotonic()
+            with self._polled:
+                self._n_begun += 1
             self._poll()
         except InstrumentError as error:
             self._went_down(error)
+            self._has_polled()
             return self._backoff.next_s()
+        self._has_polled()
         ended = time.monotonic()
         spent_s = ended - began
         if ended >= self._report_due:  # not at each poll: a dose is polled every few milliseconds
             self._report_due = ended + _REPORT_S
             self.publish("ROUND_TRIP_MS", round(1000 * spent_s, 3))
         return max(self.poll_s, min(spent_s, 1.0))  # leave a slow line at least half of its time
+
+    def _has_polled(self) -> None:
+        with self._polled:
+            self._n_done = self._n_begun
+            self._polled.notify_all()
+
+    def _await_poll(self) -> None:
+        """Wait for a poll that begins after this: one that is under way may have read before.
+
+        Raises
+        ------
+        LinkDown, LinkTimeout
+            The instrument is lost; it was not polled in time.
+        """
+        with self._polled:
+            wanted = self._n_begun + 1
+            self.poll_soon()
+            is_polled = self._polled.wait_for(lambda: self._n_done >= wanted or not self._is_connected, POLL_ANSWER_S)
+        if not self._is_connected:
+            raise LinkDown(f"{self.name}: not connected: {self._down_cause}")
+        if not is_polled:
+            raise LinkTimeout(f"{self.name}: not polled within {POLL_ANSWER_S:g} s")
 
     def _came_up(self) -> None:
         self._backoff.reset()

@@ -21,7 +21,9 @@ from firmware_bridges.frames import Frame, SeriesEnd, StreamMessage
 from firmware_bridges.link import Endpoint
 from firmware_bridges.series import Series, Stream
 from firmware_bridges.simplon import REPLY_S, SimplonLine, remaining_s
+from firmware_bridges.waits import NEVER, STANDING_S, Wait
 from lab.core.channels import DETECTOR, narrow
+from lab.core.clock import deadline_s
 from lab.core.errors import CommandError, InstrumentError, LinkDown, LinkError, LinkGarbled
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ STATE_S = 0.25
 
 QUIET_S = 1.0
 """A detector that is ready again and has sent nothing for so long has sent everything, wall seconds."""
+
+GLANCE_S = 0.001
+"""The same in virtual time, when it has leapt."""
 
 PREVIEW_S = 0.2
 """Thumbnails at most this often while a trigger runs, wall seconds."""
@@ -207,11 +212,29 @@ class DetectorController(Controller):
     def _initialize(self) -> None:
         with self._alone("INITIALIZE"):
             self._drop_series("INITIALIZE")
-            self._line.command("initialize", INITIALIZE_S)
+            self._await_initialized()
             state = self._read_state()
             if state != "idle":
                 raise CommandError(f"{self.name}: is {state} after initialize{self._error_words(state)}")
             self._read_exposure()
+
+    def _await_initialized(self) -> None:
+        deadline = time.monotonic() + INITIALIZE_S
+        try:
+            self._trigger_line.begin("initialize")
+            with self.waits.waiting() as wait:
+                while not self._trigger_line.is_answered(GLANCE_S if self.waits.is_virtual else STATE_S) and time.monotonic() < deadline:
+                    self._look("initialize", wait)
+            self._trigger_line.finish(remaining_s(deadline))
+        finally:
+            self._trigger_line.give_up()
+
+    def _look(self, physical: str, wait: Wait) -> str:
+        """The detector's state; in the `physical` one, physics is still at it."""
+        epoch = self.waits.epoch
+        state = self._read_state()
+        wait.not_yet(epoch if state == physical else NEVER)
+        return state
 
     def _set_count_time(self, value: object) -> None:
         count_time_s = float(value)  # type: ignore[arg-type]
@@ -279,7 +302,8 @@ class DetectorController(Controller):
             end = series.expect(self._n_images)
             try:
                 self._trigger_line.begin("trigger")
-                self._await_trigger(series, end)
+                with self.waits.waiting() as wait:
+                    self._await_trigger(series, end, wait)
             except InstrumentError:
                 self._abandon(series)
                 raise
@@ -290,26 +314,40 @@ class DetectorController(Controller):
             self._read_state()
             series.check_complete(end)
 
-    def _await_trigger(self, series: Series, end: int) -> None:
+    def _await_trigger(self, series: Series, end: int, wait: Wait) -> None:
         """Wait for the frames and for the answer to ``trigger``; returns early when no more frames will come."""
-        exposure_s = self._n_images * self._facts.frame_time_s / self._speed
-        deadline = time.monotonic() + exposure_s + SLACK_S
+        lab_s = self._n_images * self._facts.frame_time_s
+        exposure_s = lab_s / self._speed
+        within_s = deadline_s(lab_s, self._speed, SLACK_S)
+        deadline = time.monotonic() + within_s
         is_answered = False
-        while not series.await_frames(end, min(STATE_S, remaining_s(deadline))):
+        epoch = NEVER
+        while not self._await_frames(series, end, epoch, min(STATE_S, remaining_s(deadline))):
             if not is_answered and self._trigger_line.is_answered():
                 self._trigger_line.finish(REPLY_S)
                 is_answered = True
-            state = self._read_state()
+            epoch = self.waits.epoch
+            state = self._look("acquire", wait)
             if state == "error":
                 raise CommandError(f"{self.name}: TRIGGER: the detector went into error{self._error_words(state)}")
             now = time.monotonic()
             if is_answered and state != "acquire" and now > series.last_arrival_s + exposure_s + QUIET_S:
                 return
             if now > deadline:
-                raise CommandError(f"{self.name}: TRIGGER: not all {self._n_images} frames came within {exposure_s + SLACK_S:.3g} s; "
+                raise CommandError(f"{self.name}: TRIGGER: not all {self._n_images} frames came within {within_s:.3g} s; "
                                    f"the detector is {state}; {series.file.n_frames} frames are in {series.file.path}{series.odd}")
         if not is_answered:
             self._trigger_line.finish(remaining_s(deadline))
+
+    def _await_frames(self, series: Series, end: int, epoch: int, longest_s: float) -> bool:
+        """Whether the frames have come; in virtual time, which leapt last at `epoch`, answered as soon as it leaps again."""
+        if not self.waits.is_virtual:
+            return series.await_frames(end, longest_s)
+        ends = time.monotonic() + min(longest_s, STANDING_S)
+        while not series.await_frames(end, GLANCE_S):
+            if self.waits.epoch != epoch or time.monotonic() >= ends:
+                return False
+        return True
 
     def _preview_last(self, series: Series) -> None:
         if series.last_frame is not None and series.last_frame is not self._previewed:

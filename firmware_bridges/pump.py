@@ -21,6 +21,7 @@ from firmware_bridges.ne1000 import ALARMS, STATES, Reply, dispensed_ml, rate_ar
 from firmware_bridges.ne1000 import number as to_number
 from firmware_bridges.pump_dose import Dose, DosingPump
 from firmware_bridges.pump_line import PumpLine
+from firmware_bridges.waits import Wait
 from lab.core.channels import PUMP, narrow
 from lab.core.config import PumpBank, Syringe
 from lab.core.errors import CommandError, InstrumentError, LinkDown, LinkError, LinkGarbled, LinkTimeout
@@ -76,6 +77,8 @@ class Pump:
     has_forgotten: bool = False
     """It lost power during the last dose, and with it the count of what it had delivered."""
     is_stop_wanted: bool = False
+    waiting: Wait | None = None
+    """The dose's wait for the pump to end."""
     busy: threading.Lock = field(default_factory=threading.Lock)
     """Held by the one command that may use the pump."""
     motion: threading.Lock = field(default_factory=threading.Lock)
@@ -232,7 +235,8 @@ class PumpController(Controller):
             for pump in self.pumps.values():
                 if pump.is_up and pump.dose and not pump.has_forgotten:
                     self._read_along(pump)
-        self.poll_s = DOSING_POLL_S if any(pump.dose for pump in self.pumps.values()) else IDLE_POLL_S
+        is_dosing = any(pump.dose for pump in self.pumps.values())
+        self.poll_s = DOSING_POLL_S if is_dosing and not self.waits.is_virtual else IDLE_POLL_S  # virtual time tells when to look
 
     def _seek(self) -> None:
         """Look for one pump that is missing: one reply's deadline is all that the others can spare of their time-out."""
@@ -241,12 +245,15 @@ class PumpController(Controller):
             self._try_set_up(min(missing, key=lambda pump: pump.retry_at))
 
     def _poll_pump(self, pump: Pump) -> None:
+        epoch, waiting = self.waits.epoch, pump.waiting
         try:
             reply = self.line.status(pump.address)
             if pump.is_reset:
                 self._set_up(pump)
             else:
                 self.publish_status(pump, reply)
+                if reply.is_running and waiting is not None:
+                    waiting.not_yet(epoch)
         except LinkDown:
             raise
         except (LinkError, CommandError) as error:
@@ -263,6 +270,8 @@ class PumpController(Controller):
     def publish_status(self, pump: Pump, reply: Reply) -> None:
         """What the pump is doing, for the channels and for the dose that waits for it."""
         address = pump.address
+        if not reply.is_running and pump.waiting is not None:
+            pump.waiting.end()
         self.publish(f"{address}:STATUS", "alarm" if pump.alarm else STATES[reply.status])
         self.publish(f"{address}:ALARM", ALARMS.get(pump.alarm, pump.alarm))
         with pump.changed:

@@ -24,6 +24,8 @@ from firmware_bridges.ne1000 import (
     volume_ml,
 )
 from firmware_bridges.pump_line import PumpLine
+from firmware_bridges.waits import Wait, Waits
+from lab.core.clock import deadline_s
 from lab.core.errors import CommandError, LinkDown, LinkError
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class DosingPump(Protocol):
     uncleared: str
     has_forgotten: bool
     is_stop_wanted: bool
+    waiting: Wait | None
     motion: threading.Lock
     changed: threading.Condition
 
@@ -59,6 +62,7 @@ class Bank(Protocol):
 
     line: PumpLine
     speed: float
+    waits: Waits
 
     @property
     def is_stopping(self) -> bool: ...
@@ -101,7 +105,7 @@ class Dose:
         self._digits, self._unit = volume_argument(volume)
         self._target = volume_ml(self._digits + self._unit)
         self._has_run = False
-        self._expected_s = volume / pump.rate_ml_min * 60 / bank.speed
+        self._deadline_s = deadline_s(1.5 * volume / pump.rate_ml_min * 60, bank.speed, MARGIN_S)
 
     def carry_out(self) -> None:
         """Deliver it, and return when the pump has stopped by itself.
@@ -119,7 +123,9 @@ class Dose:
         self._bank.poll_soon()
         try:
             self._run()
-            self._wait_and_settle()
+            with self._bank.waits.waiting() as pump.waiting:
+                self._bank.poll_soon()
+                self._wait_and_settle()
         except LinkError:
             raise
         except CommandError:
@@ -129,6 +135,7 @@ class Dose:
             pump.dose = ""
         finally:
             pump.is_watched = False
+            pump.waiting = None
 
     def _prepare(self) -> None:
         """Counter to zero, volume and direction set and read back."""
@@ -166,7 +173,7 @@ class Dose:
             raise CommandError(f"{self._who}: the pump refused RUN: {reply.error}; nothing was dispensed")
 
     def _wait_and_settle(self) -> None:
-        deadline = time.monotonic() + 1.5 * self._expected_s + MARGIN_S
+        deadline = time.monotonic() + self._deadline_s
         lost_at: float | None = None
         while True:
             try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Container
 
 from firmware_bridges.link import Link
 from firmware_bridges.meca500 import CONNECTED, Message, Parser
+from firmware_bridges.waits import Arrival, Waits
 from lab.core.errors import CommandError, LinkDown, LinkError, LinkTimeout
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class _Waiter:
         self._is_fenced = is_fenced
         self.refusal: Message | None = None
         self.failure: LinkError | None = None
-        self.done = threading.Event()
+        self.done = Arrival()
 
     def offer(self, message: Message) -> bool:
         """Take the message if it is the one waited for."""
@@ -122,7 +123,7 @@ class RobotLine:
                 thread.join(2 * _SILENCE_S)
 
     def ask(self, request: bytes, *wanted: frozenset[int], refusals: Container[int] = ANY_ERROR, is_fenced: bool = False,
-            deadline_s: float | None = None) -> list[Message]:
+            deadline_s: float | None = None, waits: Waits | None = None) -> list[Message]:
         """Send a request; returns its replies in the order of `wanted`. Several threads may wait at a time.
 
         Parameters
@@ -137,6 +138,8 @@ class RobotLine:
             A refusal is raised only when everything wanted has come.
         deadline_s : float, optional
             Wall seconds; `REPLY_S` when left out.
+        waits : Waits, optional
+            Those of the bridge, when the answer comes only after physics.
 
         Raises
         ------
@@ -151,6 +154,8 @@ class RobotLine:
                 raise LinkDown(f"{self.name}: not connected: {self._down}", request)
             self._waiters.append(waiter)
         self._send(request, waiter)
+        if waits is not None:
+            waiter.done.expect(waits)
         replies = self._await(waiter, request, REPLY_S if deadline_s is None else deadline_s)
         if waiter.refusal is not None:
             raise CommandError(f"{self.name}: {waiter.refusal.words}")
@@ -173,6 +178,7 @@ class RobotLine:
     def _await(self, waiter: _Waiter, request: bytes, deadline_s: float) -> list[Message]:
         is_done = waiter.done.wait(deadline_s)
         self._forget(waiter)
+        waiter.done.set()
         if waiter.failure is not None:
             raise waiter.failure
         if not is_done:

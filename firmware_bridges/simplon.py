@@ -86,9 +86,9 @@ class SimplonLine:
             raise
         self._outstanding = key
 
-    def is_answered(self) -> bool:
-        """Whether `finish` would not wait (or the connection is gone, which `finish` will say)."""
-        return self._http.sock is None or self._is_readable()
+    def is_answered(self, within_s: float = 0.0) -> bool:
+        """Whether `finish` would not wait (or the connection is gone, which `finish` will say), now or within so many wall seconds."""
+        return self._http.sock is None or self._is_readable(within_s)
 
     def finish(self, deadline_s: float) -> None:
         """Wait for the answer to the command that was begun. Raises as `get` does."""
@@ -172,9 +172,9 @@ class SimplonLine:
         except ValueError as error:
             raise LinkGarbled(f"{self.name}: {request}: an answer that is not JSON", sent, data[:200]) from error
 
-    def _is_readable(self) -> bool:
+    def _is_readable(self, within_s: float = 0.0) -> bool:
         connection: socket.socket | None = self._http.sock
-        return connection is not None and bool(select.select([connection], [], [], 0)[0])
+        return connection is not None and bool(select.select([connection], [], [], within_s)[0])
 
 
 def _words(error: Exception) -> str:

@@ -199,16 +199,22 @@ class Live:
     def __init__(self, engine: Any, table: Any, progress: Any) -> None:
         self._engine, self._table, self._progress = engine, table, progress
         self._token: int | None = None
+        self._hook = engine.waiting_hook
         table.disable_plots()
 
     def on(self) -> None:
         self._token = self._engine.subscribe(self._table)
-        self._engine.waiting_hook = self._progress
+        self._engine.waiting_hook = self._wait
 
     def off(self) -> None:
         if self._token is not None:
             self._engine.unsubscribe(self._token)
-        self._engine.waiting_hook = None
+        self._engine.waiting_hook = self._hook
+
+    def _wait(self, statuses: Any) -> None:
+        for hook in (self._hook, self._progress):
+            if hook is not None:
+                hook(statuses)
 
 
 def campaign_command(session: Session, live: Live) -> Callable[..., Any]:

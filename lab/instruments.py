@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from devices import timekeeping
 from devices.arm import Arm
 from devices.detector import Detector
 from devices.hotplate import Hotplate
@@ -24,7 +25,7 @@ DEVICES: dict[str, Callable[..., Any]] = {"pump": PumpBank, "hotplate": Hotplate
 """The device of each kind of instrument: made with its PV prefix, and ``name``, ``config`` and ``speed`` by keyword."""
 
 
-def make_devices(lab: LabConfig, speed: float) -> dict[str, Any]:
+def make_devices(lab: LabConfig, clock: Clock) -> dict[str, Any]:
     """The devices by name, connected to their bridges; and one for each synthesiser, by its station's name.
 
     Raises
@@ -32,7 +33,8 @@ def make_devices(lab: LabConfig, speed: float) -> dict[str, Any]:
     TimeoutError
         When a bridge does not answer within `CONNECT_S`.
     """
-    devices: dict[str, Any] = {name: _make(lab, name, speed) for name in lab.instruments}
+    timekeeping.use(clock)
+    devices: dict[str, Any] = {name: _make(lab, name, clock.speed) for name in lab.instruments}
     for device in devices.values():
         device.wait_for_connection(timeout=CONNECT_S)
     for station in lab.stations_of("synthesiser"):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,18 @@ class Child:
         Where its standard error goes.
     environment : mapping
         Added to this process's environment.
+    shares : sequence of int
+        Descriptors that it inherits, under the same numbers.
     """
 
     def __init__(
-        self, name: str, module: str, config: Mapping[str, Any], log: Path, environment: Mapping[str, str] | None = None
+        self, name: str, module: str, config: Mapping[str, Any], log: Path, environment: Mapping[str, str] | None = None,
+        shares: Sequence[int] = (),
     ) -> None:
         self.name = name
         self._module, self._config, self.log = module, dict(config), log
         self._environment = {**os.environ, **(environment or {})}
+        self._shares = tuple(shares)
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
 
@@ -75,6 +79,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=self._environment,
+                pass_fds=self._shares,
                 start_new_session=True,  # Ctrl-C at the terminal belongs to the session, which ends its children in order
             )
         self._write(self._config)

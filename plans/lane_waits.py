@@ -35,6 +35,10 @@ class Bell:
         while self._calls:
             self._calls.popleft()()
 
+    def is_rung(self) -> bool:
+        """Whether there is something to hear."""
+        return bool(self._calls)
+
     async def rest(self, longest_s: float | None) -> None:
         """Return once somebody rings, or after so many wall seconds."""
         self._wake()  # a rest that a pause has interrupted goes on in the event loop: end it

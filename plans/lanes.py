@@ -91,7 +91,7 @@ def first_of(*statuses: Status) -> Plan:
     yield Msg("lane_first_of", None, *statuses)
 
 
-def lanes(*first: Lane, resources: Resources, resting: Callable[[], AbstractContextManager[Any]] = nullcontext,
+def lanes(*first: Lane, resources: Resources, resting: Callable[..., AbstractContextManager[Any]] = nullcontext,
           preprocessors: Sequence[Preprocessor] = ()) -> Plan:
     """Run lanes side by side until all have ended.
 
@@ -101,7 +101,7 @@ def lanes(*first: Lane, resources: Resources, resting: Callable[[], AbstractCont
         Further ones are started by these, with `spawn`.
     resources : Resources
     resting : callable returning a context manager
-        Entered while no lane can go on (virtual clocks may leap then).
+        Entered while no lane can go on (virtual clocks may leap then), with a callable that tells whether one can by now.
     preprocessors : sequence of callables
         Applied to each lane's plan, as a RunEngine applies its own to the whole: this is the place for monitors and flyers of a
         ``SupplementalData``, which know of one run at a time. A baseline works in both places.

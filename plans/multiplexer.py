@@ -203,7 +203,7 @@ class _Interruptions:
 class Multiplexer:
     """See `plans.lanes.lanes`."""
 
-    def __init__(self, resources: Resources, resting: Callable[[], AbstractContextManager[Any]], preprocessors: Sequence[Preprocessor]) -> None:
+    def __init__(self, resources: Resources, resting: Callable[..., AbstractContextManager[Any]], preprocessors: Sequence[Preprocessor]) -> None:
         self._resources, self._resting, self._preprocessors = resources, resting, tuple(preprocessors)
         self._tracks: dict[str, Track] = {}
         self._handles: dict[str, LaneHandle] = {}
@@ -266,7 +266,7 @@ class Multiplexer:
     def _rest(self, longest_s: float) -> Plan:
         due_s = self._timers.next_s()
         rest = partial(self._bell.rest, longest_s if due_s is None else min(due_s, longest_s))
-        with self._resting():
+        with self._resting(self._bell.is_rung):
             yield from self._ask(Msg("wait_for", self._interruptions, [rest]))
 
     def _land(self) -> Plan:

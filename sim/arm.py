@@ -116,6 +116,9 @@ class Meca500:
         self._tell(self._monitoring.cycle())
         return self._flush()
 
+    def due_s(self) -> float:
+        return self._robot.due_s()
+
     def closed(self, connection: int) -> None:
         """A client has gone; the robot stops when it was the one in control and had commands pending."""
         if connection in self._monitors:

@@ -225,7 +225,7 @@ class Robot:
             left_s = now_s - self._now_s
             if left_s <= 0.0:
                 return
-            due_s = min(left_s, self._motion_due_s(), self._service_due_s(), self.gripper.due_s())
+            due_s = min(left_s, self.due_s())
             self._pass(due_s)
             if due_s >= left_s:
                 self._now_s = now_s
@@ -233,6 +233,10 @@ class Robot:
                 self._run_ready()
                 return
             self._finish_due()
+
+    def due_s(self) -> float:
+        """Laboratory seconds until a motion, the fingers, activation or homing end."""
+        return min(self._motion_due_s(), self._service_due_s(), self.gripper.due_s())
 
     def _motion_due_s(self) -> float:
         if self._motion is None or self.is_paused:

@@ -115,6 +115,12 @@ class DetectorServer:
         self.plan.clear()
         self._wake.set()
 
+    def due_s(self) -> float:
+        return self.firmware.due_s()
+
+    def wake(self) -> None:
+        self._wake.set()
+
     # ---------------------------------------------------------------------------------------------- requests
 
     def answer(self, method: str, path: str, body: bytes, hung_up: threading.Event) -> Reply | None:

@@ -42,6 +42,10 @@ class Firmware(Protocol):
         """Bring everything up to the clocks' time; return what the instrument says unasked."""
         ...
 
+    def due_s(self) -> float:
+        """Laboratory seconds until something happens by itself that a host could notice; infinite when nothing is under way."""
+        ...
+
     def power_cycle(self) -> None:
         """Power off and on again: volatile state is lost."""
         ...
@@ -97,6 +101,10 @@ class NetworkFirmware(Protocol):
         """Bring everything up to the clocks' time; return what is sent unasked, monitoring included."""
         ...
 
+    def due_s(self) -> float:
+        """Laboratory seconds until something happens by itself that a host could notice; infinite when nothing is under way."""
+        ...
+
     def closed(self, connection: int) -> None:
         """The client of this connection has gone, or its cable; not called for those closed by `Outgoing.is_last`."""
         ...
@@ -141,4 +149,12 @@ class Server(Protocol):
 
     def clear_faults(self) -> None:
         """End all faults, also those that are not yet due."""
+        ...
+
+    def due_s(self) -> float:
+        """Laboratory seconds until something happens by itself; 0 when it has still to be done, infinite when nothing is under way."""
+        ...
+
+    def wake(self) -> None:
+        """Time has leapt: do what is due now."""
         ...

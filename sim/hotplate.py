@@ -112,6 +112,10 @@ class Hotplate:
         self._check_watchdog()
         return b""
 
+    def due_s(self) -> float:
+        """Never: the electronics wait for nothing, and how warm the plate is nobody is told unasked."""
+        return float("inf")
+
     def power_cycle(self) -> None:
         """Set-points stay; heater and stirrer come back only in mode B."""
         was_heating, was_stirring = self._is_heating, self._is_stirring

@@ -140,6 +140,14 @@ class Pump:
             self._timeout_at_s = None
             self.raise_alarm("T")
 
+    def due_s(self) -> float:
+        """Laboratory seconds until the phase that is under way has ended; infinite when none is, or it has no end."""
+        if self.status == "T":
+            return self._motor.pause_left_s
+        if self.is_pumping and self._motor.left_ml is not None and self._motor.rate_ml_s > 0.0:
+            return self._motor.left_ml / self._motor.rate_ml_s
+        return math.inf
+
     # ------------------------------------------------------------------------------------------------ motor
 
     def _pause(self, for_s: float) -> float:

@@ -78,6 +78,12 @@ class TcpServer:
         self._plan.clear()
         self._switchboard.call(self._step)
 
+    def due_s(self) -> float:
+        return self._firmware.due_s()
+
+    def wake(self) -> None:
+        """The switchboard steps it."""
+
     # -------------------------------------------------------------------------------------------- the ports
 
     def _open(self) -> None:

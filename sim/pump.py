@@ -83,6 +83,9 @@ class PumpBank:
                     told += frame_safe(f"{pump.address:02d}A?{pump.alarm}")
         return told
 
+    def due_s(self) -> float:
+        return min((pump.due_s() for pump in self._pumps), default=float("inf"))
+
     def power_cycle(self) -> None:
         self._advance()
         self._packet.clear()

@@ -63,6 +63,12 @@ class MemoryServer:
         self._plan.clear()
         self.step()
 
+    def due_s(self) -> float:
+        return self.firmware.due_s()
+
+    def wake(self) -> None:
+        """Whoever holds it steps it."""
+
     def write(self, data: bytes) -> None:
         """Bytes from the host. They are lost while the line is down."""
         if self.is_down:
@@ -170,6 +176,12 @@ class PtyServer:
     def clear_faults(self) -> None:
         self._switchboard.call(self._line.clear_faults)
         self._switchboard.call(self._step)
+
+    def due_s(self) -> float:
+        return self._line.due_s()
+
+    def wake(self) -> None:
+        """The switchboard steps it."""
 
     @property
     def _link(self) -> Path:

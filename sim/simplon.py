@@ -332,17 +332,21 @@ class Simplon:
 
     def wait_s(self) -> float:
         """Wall seconds until `step` has something to do, 0 when it is late; infinite when nothing is under way."""
+        return self._physics.wall_s(self.due_s())
+
+    def due_s(self) -> float:
+        """The same in laboratory seconds."""
         with self._lock:
             if self._outbox:
                 return 0.0
             exposure = self._exposure
             if exposure is not None:
-                due_s = exposure.frame_begin_s if exposure.pixels is None else exposure.frame_end_s
+                at_s = exposure.frame_begin_s if exposure.pixels is None else exposure.frame_end_s
             elif self._initialized_at_s is not None:
-                due_s = self._initialized_at_s
+                at_s = self._initialized_at_s
             else:
                 return float("inf")
-            return max(0.0, self._physics.wall_s(due_s - self._physics.now()))
+            return max(0.0, at_s - self._physics.now())
 
     def _finish_frame(self, exposure: _Exposure, pixels: np.ndarray, encoding: str, blob: bytes) -> None:
         if self._is_streaming:

@@ -65,6 +65,11 @@ class Switchboard:
     def remove_step(self, step: Callable[[], None]) -> None:
         self._steps.remove(step)
 
+    def step(self) -> None:
+        """Carry out all steps, now."""
+        for step in tuple(self._steps):
+            step()
+
     # --------------------------------------------------------------------------------- called from any thread
 
     def call(self, action: Callable[[], T]) -> T:
@@ -115,8 +120,7 @@ class Switchboard:
                 while self._calls:
                     self._calls.popleft()()
                 if time.monotonic() >= next_step_s:
-                    for step in tuple(self._steps):
-                        step()
+                    self.step()
                     next_step_s = time.monotonic() + STEP_S
         finally:
             self._owner = None

@@ -115,6 +115,7 @@ BRIDGE: tuple[Channel, ...] = (
     _read("LAST_ERROR", "text", "cause of the last failed exchange or command", length=512),
     _read("ROUND_TRIP_MS", "float", "duration of the last poll exchange", unit="ms"),
     _write("RESET", "action", "clear the instrument's error and re-read its state"),
+    _write("POLL", "action", "read the instrument anew; completes when all readings are from after this"),
     _write("SAFE", "action", "make the instrument safe: heat off, pumps stopped, motion stopped, disarmed"),
 )
 """Every bridge serves these, directly under the instrument's name."""
