@@ -176,7 +176,7 @@ class Campaign:
         self._questions = Watch(ledger)
         self._stopped, self._shortage = "", ""
         self._has_failed = False
-        self.began_lab_s, self.began_wall_s = clock.now(), time.monotonic()
+        self.began_lab_s, self.began_wall_s = ledger.campaign(campaign_id).started_lab_s, time.monotonic()
         self.unexpected: Exception | None = None
         self.end: End | None = None
 
@@ -282,6 +282,7 @@ class Campaign:
 
     @property
     def lab_s(self) -> float:
+        """Laboratory seconds since the campaign's first session began."""
         return self.clock.now() - self.began_lab_s
 
     def begins(self) -> None:

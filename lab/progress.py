@@ -69,15 +69,17 @@ class Lines:
         self._lock = threading.RLock()
         self._now: Status | None = None
         self._doing: dict[str, str] = {}
+        self._campaigns: set[str] = set()
 
     def began(self, campaign: Campaign) -> None:
         config = campaign.config
+        self._campaigns.add(campaign.id)
         constraints = f", {'; '.join(config.constraints)}" if config.constraints else ""
         self._print(f"[bold]{config.name}[/]: {config.objective.goal} {config.objective.name} over "
                     f"{', '.join(p.name for p in config.parameters)}{constraints}")
         self._print(f"[dim]{config.budget.trials} trials, engine {config.optimizer.engine}, seed {config.optimizer.seed}, "
                     f"campaign {campaign.id}; Ctrl-C ends it safely[/]")
-        if self.console.is_terminal:
+        if self.console.is_terminal and self._now is None:
             self._now = self.console.status("readying the instruments")
             self._now.start()
 
@@ -123,8 +125,10 @@ class Lines:
             self._now = None
 
     def _count(self, campaign: Campaign, index: int) -> str:
+        """``7/20``, with the campaign's name where several share the cell."""
         total = str(campaign.config.budget.trials)
-        return f"{index + 1:>{len(total)}}/{total}"
+        name = f"{campaign.config.name} " if len(self._campaigns) > 1 else ""
+        return f"{name}{index + 1:>{len(total)}}/{total}"
 
     def _print(self, text: str) -> None:
         with self._lock:
