@@ -24,7 +24,7 @@ WIDE = 160
 def check(lab: LabConfig, as_json: bool) -> int:
     """Print a row per instrument and per interlock; returns 0 when all answer and hold, 1 when one does not."""
     console = Console(file=sys.stderr, highlight=False)
-    with Session(lab, Home.default(), say=lambda text: None) as session:
+    with Session(lab, Home.default(), say=lambda text: None, is_brief=True) as session:
         rows = [_row(session, name) for name in lab.instruments]
         interlocks = [*(_interlock(state) for state in session.interlocks()), *(_exclusion(one) for one in lab.exclusions.rows)]
     if as_json:

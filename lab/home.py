@@ -45,6 +45,11 @@ class Home:
         return self.path / "runs"
 
     @property
+    def world(self) -> Path:
+        """What is in the simulated laboratory, and where: it outlives the simulator."""
+        return self.path / "world.json"
+
+    @property
     def catalogue(self) -> Path:
         return self.path / "catalogue"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,7 @@ class ThermalHistory:
 
     _seconds: dict[int, float] = field(default_factory=dict)
     _degree_seconds: dict[int, float] = field(default_factory=dict)
+    _untold: set[int] = field(default_factory=set)
 
     def add(self, temperature_c: float, duration_s: float) -> None:
         """Note `duration_s` seconds at `temperature_c`."""
@@ -34,6 +35,22 @@ class ThermalHistory:
         key = int(temperature_c // BIN_C)
         self._seconds[key] = self._seconds.get(key, 0.0) + duration_s
         self._degree_seconds[key] = self._degree_seconds.get(key, 0.0) + temperature_c * duration_s
+        self._untold.add(key)
+
+    def untold(self) -> dict[int, tuple[float, float]]:
+        """Seconds and degC-seconds of each class that has changed since this was asked last."""
+        found = {key: (self._seconds[key], self._degree_seconds[key]) for key in sorted(self._untold)}
+        self._untold.clear()
+        return found
+
+    def forget_told(self) -> None:
+        """Let `untold` give every class the next time."""
+        self._untold.update(self._seconds)
+
+    def restore(self, classes: Mapping[int, tuple[float, float]]) -> None:
+        """Become a history of which `untold` gave all classes."""
+        self._seconds = {key: seconds for key, (seconds, _) in classes.items()}
+        self._degree_seconds = {key: degree_seconds for key, (_, degree_seconds) in classes.items()}
 
     def __bool__(self) -> bool:
         return bool(self._seconds)

@@ -124,21 +124,26 @@ class Laboratory:
         Each names one of the simulated instruments.
     ports : mapping of instrument name to TCP port
         Only for those that must not choose their own.
+    state : Path or None
+        File in which the world outlives this process; None: it ends with it.
 
     Raises
     ------
     FaultError
         For a fault of an instrument that is not simulated here.
     ConfigError
-        When the world cannot be made.
+        When the world cannot be made, or `state` is no file of such a world.
+    ServiceError
+        When `state` cannot be written, or another process keeps its world there.
     """
 
-    def __init__(self, lab: LabConfig, faults: Sequence[Fault] = (), ports: Mapping[str, int] | None = None) -> None:
+    def __init__(self, lab: LabConfig, faults: Sequence[Fault] = (), ports: Mapping[str, int] | None = None, state: Path | None = None) -> None:
         from sim.world import World
+        from sim.world_file import WorldFile
 
         self.switchboard = Switchboard()
         physics, wall = ScaledClock(lab.speed), WallClock()
-        self.world = World(lab, physics)
+        self.world = World(lab, physics, WorldFile(state) if state is not None else None)
         simulated = {name: config for name, config in lab.instruments.items() if config.endpoint == "sim"}
         self._check_names(faults, simulated)
         self._servers: dict[str, Server] = {}
@@ -163,6 +168,7 @@ class Laboratory:
         for server in self._servers.values():
             server.stop()
         self.switchboard.stop()
+        self.world.close()
 
     def do(self, command: Mapping[str, object]) -> dict[str, object]:
         """Carry out one command line of the process contract: ``fault``, ``clear`` or ``account``.
@@ -232,14 +238,16 @@ def _configured(line: str) -> Laboratory:
     if not line.strip():
         raise ValueError("standard input closed before a configuration came; allowed: one JSON line")
     given = json.loads(line)
-    if not isinstance(given, dict) or not {"lab"} <= given.keys() <= {"lab", "faults"}:
-        raise ValueError('configuration: allowed: {"lab": {...}, "faults": [...]}')
+    if not isinstance(given, dict) or not {"lab"} <= given.keys() <= {"lab", "faults", "state"}:
+        raise ValueError('configuration: allowed: {"lab": {...}, "faults": [...], "state": PATH}')
+    if not isinstance(state := given.get("state", ""), str):
+        raise ValueError(f"state: given {state!r}; allowed: the path of a file")
     try:
         lab = LabConfig.model_validate(given["lab"])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"lab: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return Laboratory(lab, parse(given.get("faults"), "faults"))
+    return Laboratory(lab, parse(given.get("faults"), "faults"), state=Path(state) if state else None)
 
 
 class _InputLines:

@@ -1,7 +1,8 @@
 """The simulated world: the one state on which every simulated instrument acts, and which the detectors see.
 
 Doses, temperatures, moves and exposures of the firmwares come together here, each on the clock of the physics. The world
-is advanced lazily: whoever calls first lets the time pass that has gone by since the last call. It is thread-safe.
+is advanced lazily: whoever calls first lets the time pass that has gone by since the last call. It is thread-safe. With a file, whatever is
+done to it is kept before anybody is told, so that the next simulator goes on with it (`sim.keeping`).
 
 A hotplate heats and stirs what stands at its station, a pump bank doses into what stands at its own; what a sample has been through
 goes with the sample. One that is as cold as the air, away from any plate, rests: its time is counted when somebody looks.
@@ -15,17 +16,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.core.clock import Clock
+from lab.core.clock import Clock, WallClock
 from lab.core.config import ArmPlace, DetectorConfig, Geometry, LabConfig, PhysicalWorld, PumpBank, places_of
 from lab.core.errors import ConfigError
-from lab.core.sample import GRIPPER
 from sim.chance import chance_of
+from sim.contents import Contents
 from sim.film import Film
+from sim.keeping import Keeping
 from sim.stage import Response, Stage
-from sim.thermal import AMBIENT_C, SAMPLE_AIR_LAG_S, SAMPLE_LAG_S, STEADY_C, STEP_S, Plate, relax
+from sim.thermal import AMBIENT_C, Plate
+from sim.world_file import WorldFile
 
 LOST = "lost"
 """Where a sample is that was dropped."""
@@ -51,18 +54,21 @@ class World:
     lab : LabConfig
         Stations and their instruments, syringes, places, the detectors' geometries, and which hidden response the samples have.
     clock : Clock
-        The clock of the physics.
+        The clock of the physics. Where the world is restored, its time goes on from where it was.
+    file : WorldFile or None
+        Where it is kept, and restored from; None: it ends with this object.
 
     Raises
     ------
     ConfigError
-        When two pumps have one address, or the table of a table world is wrong.
+        When two pumps have one address, the table of a table world is wrong, or the file is none of this laboratory's worlds.
+    ServiceError
+        When the file cannot be written; then also from whatever is done to the world.
     """
 
-    def __init__(self, lab: LabConfig, clock: Clock) -> None:
+    def __init__(self, lab: LabConfig, clock: Clock, file: WorldFile | None = None) -> None:
         self._lock = threading.RLock()
         self._clock = clock
-        self._now_s = clock.now()
         self._seed = lab.world.seed
         self._liquids = _liquids_by_address(lab)
         self._calibration = {address: 1.0 + CALIBRATION_ERROR * float(chance_of(self._seed, "pump", address).standard_normal())
@@ -70,15 +76,13 @@ class World:
         self._jitters: dict[tuple[int, str], float] = {}
         self._places = dict(lab.places)
         self._place_of = {lab.instrument_at(name): next(iter(places_of(name, station))) for name, station in lab.stations.items()}
-        self._standing = {place: Film(f"substrate:{place}", AMBIENT_C, rests_since_s=self._now_s)
-                          for name in lab.stations_of("rack") for place in places_of(name, lab.stations[name])}
-        self._films = {film.name: film for film in self._standing.values()}
-        self._held: Film | None = None
-        self._lost: list[Film] = []
-        self._plates = {name: Plate() for name, instrument in lab.instruments.items() if instrument.kind == "hotplate"}
-        self._spilled_ml: dict[int, float] = {}
-        self._moves: list[dict[str, object]] = []
-        self._lifted_from = ""
+        plates = {name: Plate() for name, instrument in lab.instruments.items() if instrument.kind == "hotplate"}
+        heating = {self._place_of[name]: plate for name, plate in plates.items() if name in self._place_of}
+        substrates = {place: Film(f"substrate:{place}", AMBIENT_C, rests_since_s=clock.now())
+                      for name in lab.stations_of("rack") for place in places_of(name, lab.stations[name])}
+        self._is = Contents(clock.now(), {film.name: film for film in substrates.values()}, substrates, plates, heating)
+        self._keeping = Keeping(self._is, file, self._places, WallClock()) if file is not None else None
+        self._ahead_s = self._is.time_s - clock.now()
         self._stages = {name: Stage(self, self._place_of.get(name, ""), config.geometry, _response(lab, config.geometry), self._seed)
                         for name, config in lab.instruments.items() if isinstance(config, DetectorConfig)}
 
@@ -90,19 +94,16 @@ class World:
         What is delivered goes into the sample at the bank's station; with none there it is spilled. What is withdrawn
         comes from that sample's mixture, as far as there is any; the rest is air.
         """
-        with self._lock:
-            self._advance()
-            film = self._standing.get(self._place_of.get(bank, ""))
-            if volume_ml < 0.0:
-                if film is not None:
-                    film.withdraw(-volume_ml * self._calibration.get(address, 1.0))
-                return
+        with self._now(is_deed=True):
+            film = self._is.at(self._place_of.get(bank, ""))
+            true_ml = volume_ml * self._calibration.get(address, 1.0)
             if film is None:
-                self._spilled_ml[address] = self._spilled_ml.get(address, 0.0) + volume_ml * self._calibration.get(address, 1.0)
-                return
-            true_ml = volume_ml * self._calibration.get(address, 1.0) * self._jitter(address, film.name)
-            film.settle(self._now_s)
-            film.dose(address, self._liquids.get(address, f"unknown{address}"), volume_ml, true_ml)
+                if volume_ml > 0.0:
+                    self._is.spilled_ml[address] = self._is.spilled_ml.get(address, 0.0) + true_ml
+            elif volume_ml < 0.0:
+                film.withdraw(-true_ml)
+            else:
+                film.dose(address, self._liquids.get(address, f"unknown{address}"), volume_ml, true_ml * self._jitter(address, film.name))
 
     def _jitter(self, address: int, sample: str) -> float:
         """Factor of a pump's doses into one sample, however they are cut into increments."""
@@ -114,66 +115,59 @@ class World:
 
     def set_heater(self, hotplate: str, target_c: float | None) -> None:
         """Heat to `target_c` degC; None switches the heater off."""
-        with self._lock:
-            self._advance()
-            self._plates[hotplate].target_c = target_c
+        with self._now():
+            self._is.plates[hotplate].target_c = target_c
 
     def plate_c(self, hotplate: str) -> float:
         """Temperature of the plate now, degC."""
-        with self._lock:
-            self._advance()
-            return self._plates[hotplate].plate_c
+        with self._now():
+            return self._is.plates[hotplate].plate_c
 
     def probe_c(self, hotplate: str) -> float:
         """Temperature of the external probe now, degC."""
-        with self._lock:
-            self._advance()
-            return self._plates[hotplate].probe_c
+        with self._now():
+            return self._is.plates[hotplate].probe_c
 
     def set_stirrer(self, hotplate: str, rpm: float) -> None:
         """Stir at `rpm`; 0 stops it."""
-        with self._lock:
-            self._advance()
-            self._plates[hotplate].rpm = max(0.0, float(rpm))
+        with self._now():
+            self._is.plates[hotplate].rpm = max(0.0, float(rpm))
 
     def stir_rpm(self, hotplate: str) -> float:
         """Speed of the stirrer now, rpm."""
         with self._lock:
-            return self._plates[hotplate].rpm
+            return self._is.plates[hotplate].rpm
 
     # --------------------------------------------------------------------------------------------------- arm
 
     def close_gripper(self, pose: Pose) -> bool:
         """Close the jaws at `pose`; a sample standing within `GRIP_MM` is then held. Returns whether one is held."""
-        with self._lock:
-            self._advance()
+        with self._now(is_deed=True):
             place = self._place_at(pose)
-            if self._held is None and place is not None and place in self._standing:
-                self._held = self._standing.pop(place)
-                self._lifted_from = place
-            return self._held is not None
+            if self._is.held is None and place is not None and place in self._is.standing:
+                self._is.pick(place)
+            return self._is.held is not None
 
     def open_gripper(self, pose: Pose) -> None:
         """Open the jaws at `pose`: a held sample stands at the place there, or is lost if there is none or it is taken."""
-        with self._lock:
-            self._advance()
-            if self._held is None:
-                return
+        with self._now(is_deed=True):
             place = self._place_at(pose)
-            if place is None or place in self._standing:
-                self._lost.append(self._held)
-                place = LOST
+            if place is None or place in self._is.standing:
+                self._is.put(None, LOST)
             else:
-                self._standing[place] = self._held
-                if place in self._heating():
-                    self._held.wake(self._now_s)
-            self._moves.append({"sample": self._held.name, "origin": self._lifted_from, "target": place, "at_s": self._now_s})
-            self._held = None
+                self._is.put(place, place)
 
     def is_holding(self) -> bool:
         """Whether a sample is in the gripper."""
         with self._lock:
-            return self._held is not None
+            return self._is.held is not None
+
+    def close(self) -> None:
+        """Keep what there is, and leave the file to others. Nothing may be done to the world afterwards."""
+        with self._now():
+            if self._keeping is not None:
+                self._keeping.close()
+                self._keeping = None
 
     # --------------------------------------------------------------------------------------------- detectors
 
@@ -184,12 +178,8 @@ class World:
     @contextmanager
     def looking_at(self, place: str) -> Iterator[Film | None]:
         """What stands at a place now; nothing happens to it inside the block."""
-        with self._lock:
-            self._advance()
-            film = self._standing.get(place)
-            if film is not None:
-                film.settle(self._now_s)
-            yield film
+        with self._now(is_deed=place in self._is.standing):  # looking counts: each frame of a sample has its own noise
+            yield self._is.at(place)
 
     # ------------------------------------------------------------------------------------------------- truth
 
@@ -199,25 +189,19 @@ class World:
         Samples are named ``substrate:PLACE`` after the place where they stood at first. Volumes are true ones, in mL;
         ``counted_ml`` is what the pump believed.
         """
-        with self._lock:
-            self._advance()
-            for film in self._films.values():
-                film.settle(self._now_s)
-            places = {place: film.name for place, film in self._standing.items()}
-            if self._held is not None:
-                places[GRIPPER] = self._held.name
-            return {
-                "time_s": self._now_s,
-                "doses": [dose for film in self._films.values() for dose in film.account()],
-                "spills": [{"address": address, "liquid": self._liquids.get(address, f"unknown{address}"), "true_ml": ml}
-                           for address, ml in sorted(self._spilled_ml.items())],
-                "moves": list(self._moves),
-                "places": places,
-                "lost": [film.name for film in self._lost],
-                "samples": {film.name: _summary(film) for film in self._films.values() if film.doses},
-            }
+        with self._now():
+            return self._is.account(self._liquids)
 
     # ------------------------------------------------------------------------------------------ time and place
+
+    @contextmanager
+    def _now(self, *, is_deed: bool = False) -> Iterator[None]:
+        """Bring the world up to the present, and let nobody else touch it inside the block; what is done there is kept at its end."""
+        with self._lock:
+            self._is.advance(self._clock.now() + self._ahead_s)
+            yield
+            if self._keeping is not None:
+                self._keeping.keep() if is_deed else self._keeping.keep_passing()
 
     def _place_at(self, pose: Pose) -> str | None:
         """Nearest place within `GRIP_MM` of the tool's position."""
@@ -225,46 +209,6 @@ class World:
             return None
         name, place = min(self._places.items(), key=lambda item: _distance_mm(item[1], pose))
         return name if _distance_mm(place, pose) <= GRIP_MM else None
-
-    def _heating(self) -> dict[str, Plate]:
-        """Plates by the place of what stands on them."""
-        return {self._place_of[name]: plate for name, plate in self._plates.items() if name in self._place_of}
-
-    def _advance(self) -> None:
-        """Let the time pass that has gone by since the last call."""
-        until_s = self._clock.now()
-        if until_s <= self._now_s:
-            return
-        under = {film.name: plate for place, plate in self._heating().items() if (film := self._standing.get(place)) is not None}
-        changing = [film for film in self._films.values() if film.rests_since_s is None]
-        while (remaining_s := until_s - self._now_s) > 0.0:
-            dt_s = remaining_s if self._is_steady(changing, under) else min(STEP_S, remaining_s)
-            self._step(changing, under, dt_s)
-            self._now_s = until_s if dt_s == remaining_s else self._now_s + dt_s
-        for film in changing:
-            if film.name not in under and _is_as(film.temperature_c, AMBIENT_C):
-                film.rests_since_s = self._now_s
-
-    def _is_steady(self, changing: list[Film], under: Mapping[str, Plate]) -> bool:
-        """Nothing will change until somebody acts."""
-        return (all(plate.is_steady for plate in self._plates.values())
-                and all(_is_as(film.temperature_c, under[film.name].plate_c if film.name in under else AMBIENT_C) for film in changing))
-
-    def _step(self, changing: list[Film], under: Mapping[str, Plate], dt_s: float) -> None:
-        for plate in self._plates.values():
-            plate.step(dt_s)
-        for film in changing:
-            plate_below = under.get(film.name)
-            if plate_below is not None:
-                film.temperature_c = relax(film.temperature_c, plate_below.plate_c, SAMPLE_LAG_S, dt_s)
-                film.live(dt_s, plate_below.rpm)
-            else:
-                film.temperature_c = relax(film.temperature_c, AMBIENT_C, SAMPLE_AIR_LAG_S, dt_s)
-                film.live(dt_s, 0.0)
-
-
-def _is_as(temperature_c: float, surroundings_c: float) -> bool:
-    return abs(temperature_c - surroundings_c) < STEADY_C
 
 
 def _distance_mm(place: ArmPlace, pose: Pose) -> float:
@@ -288,10 +232,3 @@ def _response(lab: LabConfig, geometry: Geometry) -> Response:
     from sim.table import TableResponse
 
     return TableResponse(lab.world, geometry.shape)
-
-
-def _summary(film: Film) -> dict[str, object]:
-    plateau_c, plateau_s = film.history.plateau()
-    return {"volumes_ml": film.volumes_ml, "withdrawn_ml": film.withdrawn_ml, "temperature_c": film.temperature_c,
-            "peak_c": film.history.peak_c if film.history else None, "anneal_c": plateau_c if film.history else None,
-            "anneal_s": plateau_s, "stir_rpm": film.stir_rpm, "frames": film.n_frames}
