@@ -35,8 +35,8 @@ class Contents:
     spilled_ml : dict of pump address to mL
     moves : list of dict
         As in the world's account.
-    touched : set of str
-        Films that may have changed since somebody cleared this.
+    touched, touched_places : set of str
+        Films, and places, that may have changed since somebody cleared these.
     """
 
     time_s: float
@@ -50,6 +50,7 @@ class Contents:
     spilled_ml: dict[int, float] = field(default_factory=dict)
     moves: list[dict[str, object]] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
+    touched_places: set[str] = field(default_factory=set)
 
     def at(self, place: str) -> Film | None:
         """What stands at a place, its history up to date, to be acted upon."""
@@ -63,6 +64,7 @@ class Contents:
         """Into the gripper, which is empty, with what stands at a place."""
         self.held = self.standing.pop(place)
         self.lifted_from = place
+        self.touched_places.add(place)
 
     def put(self, place: str | None, name: str) -> None:
         """Let go of what is in the gripper: at a free place, or (None) where nothing can stand. `name` is what the moves call that."""
@@ -75,6 +77,7 @@ class Contents:
             self.lost.append(film)
             return
         self.standing[place] = film
+        self.touched_places.add(place)
         if place in self.heating:
             film.wake(self.time_s)
             self.touched.add(film.name)

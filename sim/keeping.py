@@ -127,6 +127,7 @@ class Changes:
         self._told.clear()
         self._n_told = dict.fromkeys(self._n_told, 0)
         self._contents.touched.update(self._contents.films)
+        self._contents.touched_places.update(self._contents.standing)
         for film in self._contents.films.values():
             film.history.forget_told()
         return self.since()
@@ -135,8 +136,9 @@ class Changes:
         """What differs from what was told last."""
         world = self._contents
         found: dict[str, Any] = {"films": {name: _film(film) for name, film in world.films.items() if name in world.touched}}
+        found["standing"] = {place: film.name if (film := world.standing.get(place)) is not None else None for place in world.touched_places}
         world.touched.clear()
-        found |= self._entries("standing", {place: film.name for place, film in world.standing.items()})
+        world.touched_places.clear()
         found |= self._entries("hand", {"held": world.held.name, "lifted_from": world.lifted_from} if world.held is not None else {})
         found |= self._entries("plates", {name: [plate.plate_c, plate.probe_c] for name, plate in world.plates.items()})
         found |= self._entries("spilled_ml", {str(address): ml for address, ml in world.spilled_ml.items()})

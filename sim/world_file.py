@@ -164,8 +164,11 @@ def merged(state: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return _ENCODER.encode(content).encode() + b"\n"
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -216,7 +216,7 @@ def test_the_instrument_of_the_page_can_be_added_by_the_letter(tmp_path: Path) -
             assert first.startswith("def _balance")
             insert("sim/laboratory.py", "_BUILD: ", block)
     insert("lab/core/channels.py", '"hotplate": HOTPLATE', '"balance": BALANCE, ')
-    insert("lab/core/config.py", "DetectorConfig, Field(", "BalanceConfig | ")
+    insert("lab/core/config.py", ', Field(discriminator="kind")]', " | BalanceConfig")
     insert("sim/laboratory.py", '"hotplate": _hotplate', '"balance": _balance, ')
     insert("lab/instruments.py", '"hotplate": Hotplate', '"balance": Balance, ')
     insert("lab/instruments.py", "from devices.hotplate", "from devices.balance import Balance\n")
