@@ -41,7 +41,8 @@ class Suspension:
     def install(self, RE: Any, *, event_type: str | None = None) -> None:  # noqa: N803 - the RunEngine's own word
         """Called by ``RE.install_suspender``."""
         self._engine = RE
-        self._signal.subscribe(self._changed, event_type=event_type, run=True)
+        self._signal.subscribe(self._changed, event_type=event_type, run=False)
+        self._changed(self._signal.get())  # ophyd's run=True tells nothing of a signal that nobody has put to yet
 
     def remove(self) -> None:
         """Called by ``RE.remove_suspender``: what waits goes on."""
