@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lab import desk
 from lab.core.channels import TABLES
-from lab.core.errors import ConfigError, LabError
+from lab.terminal import DONE, FAILED, INTERRUPTED, errors_in_words, open_ledger
+from lab.terminal import show as show_data
 
 if TYPE_CHECKING:
     from lab.core.config import LabConfig
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="lab",
@@ -31,7 +28,7 @@ app = typer.Typer(
 
 LabOption = Annotated[Path | None, typer.Option("--lab", help="the laboratory's file; default: what the campaign names")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a field of the campaign file; lab.KEY=VALUE of the lab file")]
-SpeedOption = Annotated[float | None, typer.Option("--speed", help="simulated physics, times as fast as the wall")]
+SpeedOption = Annotated[str | None, typer.Option("--speed", help="simulated physics, times as fast as the wall; max: as fast as the computer")]
 FaultsOption = Annotated[Path | None, typer.Option("--faults", help="a YAML list of faults for simulated instruments")]
 
 
@@ -47,7 +44,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Run a campaign to its budget, in the laboratory it names."""
-    with _errors():
+    with errors_in_words():
         from lab import running
 
         results = running.run(campaigns, lab, world, speed, seed, assignments or [], _load_faults(faults))
@@ -63,7 +60,7 @@ def resume(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Go on with a campaign that was interrupted or killed: nothing is dosed twice, no sample is lost."""
-    with _errors():
+    with errors_in_words():
         from lab import running
 
         _end(running.resume(campaigns or [], lab, speed, _load_faults(faults)), as_json)
@@ -77,7 +74,7 @@ def sim(
     port: Annotated[int | None, typer.Option("--port", help="first TCP port (default: a free one)")] = None,
 ) -> None:
     """Start one simulated instrument alone; its endpoint is the first line. Ctrl-C ends it."""
-    with _errors():
+    with errors_in_words():
         from sim.laboratory import alone
 
         alone(kind, faults=faults, speed=speed, port=port)
@@ -89,7 +86,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Connect every instrument of a laboratory and say what answers, in which state, with which limits."""
-    with _errors():
+    with errors_in_words():
         from lab.check import check as check_laboratory
 
         status = check_laboratory(_load_lab(lab, {}, None), as_json)
@@ -103,7 +100,7 @@ def console(
     faults: FaultsOption = None,
 ) -> None:
     """IPython on the laboratory: devices by name, plans, RE, campaign(...), lab.help()."""
-    with _errors():
+    with errors_in_words():
         from lab.console import open_console
 
         open_console(_load_lab(lab, {}, speed), lab, _load_faults(faults))
@@ -112,10 +109,10 @@ def console(
 @app.command(name="ls")
 def list_campaigns(as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output")] = False) -> None:
     """Campaigns on record, the newest last."""
-    with _errors(), _ledger() as ledger:
+    with errors_in_words(), open_ledger() as ledger:
         from lab.records import report
 
-        _show(report.campaign_rows(ledger), report.render_campaigns, as_json)
+        show_data(report.campaign_rows(ledger), report.render_campaigns, as_json)
 
 
 @app.command()
@@ -125,13 +122,16 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output")] = False,
 ) -> None:
     """One campaign: trials, samples and where they are, doses, what went wrong."""
-    with _errors(), _ledger() as ledger:
+    with errors_in_words(), open_ledger() as ledger:
         from lab.records import export, report
 
         if csv is not None:
             export.trials_to_csv(ledger, ledger.campaign(campaign).id, csv)
             typer.echo(f"wrote {csv}", err=True)
-        _show(report.summary(ledger, campaign), report.render_summary, as_json)
+        show_data(report.summary(ledger, campaign), report.render_summary, as_json)
+
+
+app.add_typer(desk.app)
 
 
 def main() -> None:
@@ -152,7 +152,7 @@ def _end(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     raise typer.Exit(INTERRUPTED if "interrupted" in statuses else DONE if statuses == {"done"} else FAILED)
 
 
-def _load_lab(path: Path, overrides: dict[str, Any], speed: float | None) -> LabConfig:
+def _load_lab(path: Path, overrides: dict[str, Any], speed: str | None) -> LabConfig:
     from lab.files import load_lab
 
     if speed is not None:
@@ -166,48 +166,6 @@ def _load_faults(path: Path | None) -> list[dict[str, Any]]:
     from sim.faults import load
 
     return [fault.model_dump(mode="json") for fault in load(path)]
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Our own errors are said in words, without a traceback; bad input exits with 2."""
-    try:
-        yield
-    except ConfigError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(BAD_INPUT) from error
-    except LabError as error:
-        typer.echo(f"lab: {error}", err=True)
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt as error:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from error
-
-
-@contextmanager
-def _ledger() -> Iterator[Any]:
-    """The ledger of LAB_HOME, for reading."""
-    from lab.core.clock import WallClock
-    from lab.home import Home
-    from lab.records.ledger import Ledger
-
-    home = Home.default()
-    if not home.ledger.exists():
-        raise ConfigError("LAB_HOME", str(home.path), "no ledger there", "a folder in which a campaign has been run")
-    with Ledger(home.ledger, WallClock()) as ledger:
-        yield ledger
-
-
-def _show(data: Any, render: Any, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(data))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not sys.stdout.isatty():
-        console.width = max(console.width, 200)
-    console.print(render(data))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from lab.core.errors import ConfigError, LedgerError
 from lab.core.sample import UNKNOWN
 from lab.core.trial import Measured, Outcome, Suggestion
 from lab.records.export import trials_to_csv
+from lab.records.gantt import gantt
 from lab.records.ledger import Ledger
 from lab.records.report import campaign_rows, render_campaigns, render_summary, summary
 
@@ -67,7 +68,8 @@ def test_the_summary_is_json_and_tells_everything(ledger: Ledger, campaign: str)
     data = json.loads(json.dumps(summary(ledger, "film")))
     assert (data["campaign"], data["status"]) == (campaign, "running")
     assert data["trials"] == {"suggested": 1, "running": 0, "completed": 3, "failed": 1, "abandoned": 0}
-    assert data["lab_s"] == 180.0 and data["stations"] == {"synthesiser": {"busy_s": 180.0}}
+    assert data["lab_s"] == 180.0 and data["stations"] == {"synthesiser": {"busy_s": 180.0, "utilisation": 1.0, "idle_s": 0.0}}
+    assert (data["statistics"]["makespan_s"], data["statistics"]["n_interventions"], len(data["steps"])) == (180.0, 0, 3)
     assert data["table"][0]["executed"] == {"cs": 0.11} and data["table"][0]["outcomes"]["purity"] == {"mean": 0.5, "sem": 0.01}
     assert [s["place"] for s in data["samples"]] == ["rack.1", "rack.2", "rack.3", UNKNOWN]
     assert [e["kind"] for e in data["events"]] == ["campaign", "failure", "failure"]
@@ -105,6 +107,43 @@ def test_a_trial_shows_what_was_carried_out_otherwise_than_planned_and_where_its
 def test_a_narrow_terminal_breaks_headings_and_no_number_or_id(ledger: Ledger, campaign: str) -> None:
     assert "0.1 → 0.11" in shown(render_summary(summary(ledger, campaign)), 70)
     assert campaign in shown(render_campaigns(campaign_rows(ledger)), 70)
+
+
+def test_the_last_samples_stand_in_a_picture_of_who_had_them_when(ledger: Ledger, campaign: str) -> None:
+    lines = shown(render_summary(summary(ledger, campaign))).splitlines()
+    rows = [line.split()[1] for line in lines if line.startswith(("s001 ", "s002 ", "s003 "))]
+    assert rows == ["s" * 24 + "·" * 48, "·" * 24 + "s" * 24 + "·" * 24, "·" * 48 + "s" * 24]
+    assert any(line.split() == ["0", "s", "180", "s"] for line in lines) and any(line.strip() == "s synthesiser" for line in lines)
+
+
+def test_a_picture_needs_steps_that_have_ended() -> None:
+    step = {"sample": "x-s001", "station": "stage", "began_lab_s": 5.0, "ended_lab_s": None}
+    assert gantt([]) is None and gantt([step]) is None and gantt([{**step, "ended_lab_s": 5.0}]) is None
+
+
+def test_stations_of_one_initial_are_told_apart_in_the_picture() -> None:
+    names = ("plate_a", "plate_b", "p", "a", "pa")
+    steps = [{"sample": f"x-s{n}", "station": name, "began_lab_s": n, "ended_lab_s": n + 1} for n, name in enumerate(names)]
+    picture = gantt(steps)
+    assert picture is not None
+    legend = dict(reversed(entry.split()) for entry in picture.plain.splitlines()[-1].strip().split("   "))
+    assert set(legend) == set(names) and len(set(legend.values())) == len(names)
+
+
+def test_a_picture_shows_the_last_samples_only() -> None:
+    steps = [{"sample": f"x-s{n:03d}", "station": "stage", "began_lab_s": n, "ended_lab_s": n + 1} for n in range(30)]
+    picture = gantt(steps, n_samples=4)
+    assert picture is not None and [line[:4] for line in picture.plain.splitlines()[:4]] == ["s026", "s027", "s028", "s029"]
+
+
+def test_a_resumed_campaign_says_in_how_many_sessions_it_was_run_and_what_people_had_to_do(ledger: Ledger, campaign: str) -> None:
+    ledger.answer(ledger.ask(campaign, 4, "s", "cast", "stalled", {"retry": "again"}, ""), "retry", "anna")
+    ledger.close_campaign(campaign, "interrupted", "SIGTERM")
+    ledger.reopen_campaign(campaign)
+    data = summary(ledger, campaign)
+    assert "3 min 00 s from the first step to the last, in 2 sessions; 1.0 samples at once; 1 intervention" in shown(render_summary(data))
+    assert [s["status"] for s in data["sessions"]] == ["interrupted", "running"]
+    assert [(q["choice"], q["answered_by"]) for q in data["questions"]] == [("retry", "anna")]
 
 
 def test_ls_shows_a_line_for_each_campaign_and_what_to_type_when_there_is_none(ledger: Ledger) -> None:

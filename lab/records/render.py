@@ -1,7 +1,4 @@
-"""The report's data as tables on a terminal.
-
-Causes hold what instruments say, brackets and all (``[3012][Buffer overrun]``), so every cell is a Text: nothing in it is markup.
-"""
+"""The report's data as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.core.sample import UNKNOWN
-
-COLOURS = {"done": "green", "completed": "green", "running": "cyan", "interrupted": "yellow", "abandoned": "yellow", "failed": "red"}
+from lab.records.cells import duration, moment, state_cell, table_of
+from lab.records.gantt import gantt
 
 
 def render_campaigns(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """``lab ls``: one line for each campaign."""
     if not rows:
         return Text("no campaign on record yet; begin one with: lab run CAMPAIGN.yaml")
-    table = _table("campaign", "status", "done", "failed", "given up", "best")
+    table = table_of("campaign", "status", "done", "failed", "given up", "best")
     for row in rows:
         n = row["trials"]
-        table.add_row(Text(row["campaign"]), _state(row["status"]), str(n["completed"]), str(n["failed"]), str(n["abandoned"]),
+        table.add_row(Text(row["campaign"]), state_cell(row["status"]), str(n["completed"]), str(n["failed"]), str(n["abandoned"]),
                       Text("-" if row["best"] is None else _outcomes(row["best"]["outcomes"])))
     return table
 
@@ -37,25 +34,38 @@ def render_summary(data: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), *causes]
     parts += list(_unconfirmed(data))
     if data["stations"]:
-        busy = _table("station", "busy, laboratory time", "share")
-        for station, value in sorted(data["stations"].items()):
-            share = f"{100 * value['busy_s'] / data['lab_s']:.0f} %" if data["lab_s"] > 0 else ""
-            busy.add_row(Text(station), _duration(value["busy_s"]), share)
-        parts += [Text(), busy]
+        parts += [Text(), *_use(data)]
     happened = list(_events(data))
     if happened:
-        events = _table("when", "trial", "kind", "what")
+        events = table_of("when", "trial", "kind", "what")
         for event in happened:
-            events.add_row(_moment(event["recorded_wall"]), "" if event["trial"] is None else str(event["trial"] + 1),
+            events.add_row(moment(event["recorded_wall"]), "" if event["trial"] is None else str(event["trial"] + 1),
                            Text(event["kind"]), Text(event["text"].replace(f"{data['campaign']}-", "")))
         parts += [Text(), events]
     return Group(*parts)
 
 
+def _use(data: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """How the stations were used, and a picture of the last samples."""
+    use = table_of("station", "busy, laboratory time", "share", "idle in between")
+    for station, value in sorted(data["stations"].items()):
+        use.add_row(Text(station), duration(value["busy_s"]), f"{100 * value['utilisation']:.0f} %", duration(value["idle_s"]))
+    yield use
+    told = data["statistics"]
+    resumed = f", in {told['n_sessions']} sessions" if told["n_sessions"] > 1 else ""
+    hands = told["n_interventions"]
+    by_hand = f"{hands} intervention{'' if hands == 1 else 's'}" if hands else "no intervention"
+    yield Text(f"{duration(told['makespan_s'])} from the first step to the last{resumed}; {told['overlap']:.1f} samples at once; {by_hand}")
+    picture = gantt(data["steps"])
+    if picture is not None:
+        yield Text()
+        yield picture
+
+
 def _heading(data: Mapping[str, Any]) -> Iterator[Text]:
-    yield Text.assemble((data["campaign"], "bold"), "  ", _state(data["status"]), f"  {data['cause']}" if data["cause"] else "")
+    yield Text.assemble((data["campaign"], "bold"), "  ", state_cell(data["status"]), f"  {data['cause']}" if data["cause"] else "")
     n = data["trials"]
-    yield Text(f"began {_moment(data['started'])}, took {_duration(data['wall_s'])} on the wall, {_duration(data['lab_s'])} of laboratory time")
+    yield Text(f"began {moment(data['started'])}, took {duration(data['wall_s'])} on the wall, {duration(data['lab_s'])} of laboratory time")
     yield Text(f"trials: {', '.join(f'{count} {state}' for state, count in n.items() if count) or 'none'}")
     best = data["best"]
     if best is not None:
@@ -69,13 +79,13 @@ def _trials(data: Mapping[str, Any]) -> Table:
     values = _names([*(t["planned"] for t in trials), *(t["executed"] for t in trials)])
     outcomes = _names(trial["outcomes"] for trial in trials)
     places = {sample["id"]: sample["place"] for sample in data["samples"]}
-    table = _table("trial", "state", *values, *outcomes, "from", "is at")
+    table = table_of("trial", "state", *values, *outcomes, "from", "is at")
     for trial in trials:
         place = places.get(trial["sample"], "")
         numbers = [Text(_carried_out(trial, name)) for name in values] + [Text(_measured(trial["outcomes"].get(name))) for name in outcomes]
         for column, cell in zip(table.columns[2:], numbers, strict=False):  # headings may be folded, numbers not
             column.min_width = max(column.min_width or 0, cell.cell_len)
-        table.add_row(str(trial["trial"]), _state(trial["state"]), *numbers, Text(trial["origin"]),
+        table.add_row(str(trial["trial"]), state_cell(trial["state"]), *numbers, Text(trial["origin"]),
                       Text(place, "red" if place == UNKNOWN else ""))
     return table
 
@@ -83,7 +93,7 @@ def _trials(data: Mapping[str, Any]) -> Table:
 def _causes(data: Mapping[str, Any]) -> Iterator[Text]:
     for trial in data["table"]:
         if trial["cause"]:
-            yield Text.assemble(f"trial {trial['trial']} ", _state(trial["state"]), f": {trial['cause']}")
+            yield Text.assemble(f"trial {trial['trial']} ", state_cell(trial["state"]), f": {trial['cause']}")
 
 
 def _events(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -105,24 +115,11 @@ def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def _unconfirmed(data: Mapping[str, Any]) -> Iterator[Text]:
     """What was announced and never confirmed: a person has to look."""
     for dose in data["unconfirmed"]["doses"]:
-        yield Text(f"\nunconfirmed dose into {dose['sample']}: {_values(dose['volumes_ml'])} mL, announced {_moment(dose['announced_wall'])}; "
+        yield Text(f"\nunconfirmed dose into {dose['sample']}: {_values(dose['volumes_ml'])} mL, announced {moment(dose['announced_wall'])}; "
                    "how much was dispensed nobody knows", "red")
     for move in data["unconfirmed"]["moves"]:
         yield Text(f"\nunconfirmed move of {move['sample']} from {move['origin']} to {move['target']}, announced "
-                   f"{_moment(move['announced_wall'])}; look where it is", "red")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        # What people copy from the screen must stand there whole.
-        table.add_column(column, justify="right" if column in ("trial", "done", "failed", "given up", "share") else "left",
-                         no_wrap=column in ("campaign", "is at"), overflow="fold")
-    return table
-
-
-def _state(state: str) -> Text:
-    return Text(state, COLOURS.get(state, ""))
+                   f"{moment(move['announced_wall'])}; look where it is", "red")
 
 
 def _values(values: Mapping[str, Any]) -> str:
@@ -142,13 +139,3 @@ def _measured(value: Mapping[str, float | None] | None) -> str:
         return ""
     error = "" if value["sem"] is None else f" ± {value['sem']:.2g}"
     return f"{value['mean']:.4g}{error}"
-
-
-def _moment(iso: str) -> str:
-    return iso[:19].replace("T", " ")
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes:02d} min" if hours else (f"{minutes} min {whole % 60:02d} s" if minutes else f"{seconds:.1f} s")

@@ -14,7 +14,7 @@ from lab.core.config import CampaignConfig
 from lab.core.trial import Trial
 from lab.records.ledger import Ledger
 from lab.records.render import render_campaigns, render_summary
-from lab.records.rows import UNCONFIRMED, CampaignRow
+from lab.records.rows import UNCONFIRMED, CampaignRow, StatisticsRow
 
 __all__ = ["campaign_rows", "render_campaigns", "render_summary", "summary"]
 
@@ -39,7 +39,7 @@ def summary(ledger: Ledger, campaign: str) -> dict[str, Any]:
     """
     row = ledger.campaign(campaign)
     trials, doses, steps = ledger.trials(row.id), ledger.doses(row.id), ledger.steps(row.id)
-    samples, events = ledger.samples(row.id), ledger.events(row.id)
+    samples, events, statistics = ledger.samples(row.id), ledger.events(row.id), ledger.statistics(row.id)
     moves = [move for sample in samples for move in ledger.moves(sample.id)]
     ended_wall, ended_lab_s = _last_sign(row, [*doses, *moves, *steps, *events])
     return {
@@ -53,15 +53,27 @@ def summary(ledger: Ledger, campaign: str) -> dict[str, Any]:
         "samples": [dataclasses.asdict(sample) for sample in samples],
         "unconfirmed": {"doses": [dataclasses.asdict(dose) for dose in doses if dose.state == UNCONFIRMED],
                         "moves": [dataclasses.asdict(move) for move in moves if move.state == UNCONFIRMED]},
-        "stations": {station: {"busy_s": busy_s} for station, busy_s in ledger.busy_s(row.id).items()},
+        "stations": {name: {"busy_s": use.busy_s, "utilisation": use.utilisation, "idle_s": use.idle_s}
+                     for name, use in statistics.stations.items()},
+        "statistics": _statistics(statistics),
+        "sessions": [dataclasses.asdict(session) for session in ledger.sessions(row.id)],
+        "questions": [{**dataclasses.asdict(one), "choices": dict(one.choices)} for one in ledger.questions(row.id)],
+        "requests": [dataclasses.asdict(one) for one in ledger.requests(row.id)],
+        "steps": [dataclasses.asdict(step) for step in steps],
         "events": [dataclasses.asdict(event) for event in events],
         "runs": [dataclasses.asdict(run) for run in ledger.runs(row.id)],
     }
 
 
+def _statistics(row: StatisticsRow) -> dict[str, Any]:
+    return {"makespan_s": row.makespan_s, "overlap": row.overlap, "n_sessions": row.n_sessions, "n_samples": dict(row.n_samples),
+            "n_questions": row.n_questions, "n_answers": row.n_answers, "n_requests": row.n_requests, "n_refills": row.n_refills,
+            "n_interventions": row.n_interventions}
+
+
 def _head(row: CampaignRow) -> dict[str, Any]:
     config = _config(row)
-    return {"campaign": row.id, "name": row.name, "status": row.status, "cause": row.cause, "started": row.started_wall,
+    return {"campaign": row.id, "name": row.name, "lab": row.lab_name, "recipe": row.recipe, "status": row.status, "cause": row.cause, "started": row.started_wall,
             "ended": row.ended_wall, "trials": dict(row.n_trials),
             "objective": None if config is None else {"name": config.objective.name, "goal": config.objective.goal,
                                                       "unit": config.objective.unit}}
