@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bluesky.utils import RunEngineControlException
+
 from lab.core.capabilities import Status
 from lab.core.clock import WallClock
 from lab.core.errors import CommandError, LabError
@@ -28,6 +30,9 @@ from plans.resources import Resources
 from plans.safe import make_safe, ready
 from plans.statuses import Elapsed, Happening
 from plans.stubs import Plan
+
+COOLING_ERROR = 0.15
+"""Relative error (one standard deviation) of the forecast when a plate will be cool."""
 
 LOOK_AGAIN_S = 1.0
 """Wall seconds between two looks whether what lacks has been refilled."""
@@ -133,13 +138,15 @@ def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: flo
     """
     units = {role: tuple(station.name for station in cell.of(role)) for role in dict.fromkeys(one.role for one in cell.stations)}
     try:
-        loop = _Loop(cell, conductors, Dispatcher(units), at_once)
+        loop = _Loop(cell, conductors, Dispatcher(units, wait_error=COOLING_ERROR), at_once)
         first = Lane("dispatcher", loop.plan(patience_s), claim={ARM: 1})
-        yield from lanes(first, resources=Resources({ARM: (ARM,), **units}), resting=cell.clock.resting)
+        yield from lanes(first, resources=Resources({ARM: (ARM,), **units}, prefer=loop.readiness_s), resting=cell.clock.resting)
     except LanesFailed as failure:
         raise failure.causes["dispatcher"] from failure
     finally:
-        result = yield from make_safe(cell)
+        # A lane, too: what ends the plan must not meet the messages that make safe, and in virtual time somebody has to rest.
+        ended = yield from lanes(Lane("make safe", make_safe(cell)), resources=Resources({}), resting=cell.clock.resting)
+        result = ended["make safe"]
         _tell(conductors, "not safe", {name: said for name, said in result.items() if not said.startswith("safe")})
 
 
@@ -164,11 +171,11 @@ class _Loop:
             yield from self._take_up()
             while (yield from self._turn()):
                 pass
-        except BaseException:
+        except RunEngineControlException:  # an abort or stop: every lane has been told
+            raise
+        except Exception:
             for handle in self._handles.values():
                 handle.cancel()
-            while any(not handle.done for handle in self._handles.values()):
-                yield from first_of(*(handle.status for handle in self._handles.values() if not handle.done))
             raise
 
     # ------------------------------------------------------------------------------------------- the start
@@ -261,6 +268,11 @@ class _Loop:
         if order is None:
             wait_s -= conductor.ahead_s
         return Elapsed(self._cell.clock, wait_s) if wait_s > 0 else None
+
+    def readiness_s(self, unit: str) -> float:
+        """How long a station cannot be used yet: of two plates that are free, the cooler one is taken."""
+        plate = self._plates.get(unit)
+        return plate.wait_s(min(one.load_below_c() for one in self._conductors)) if plate is not None else 0.0
 
     def _cooling(self, below_c: float) -> dict[str, float]:
         """How long the plates that stand empty have to cool yet, laboratory seconds."""

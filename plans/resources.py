@@ -105,6 +105,8 @@ class Resources:
         ``{"arm": ("arm",), "annealer": ("plate_a", "plate_b")}``. A unit belongs to one resource.
     patience : int
         See `PATIENCE`.
+    prefer : callable or None
+        Of several free units of a resource the one with the smallest number is given (a plate that is cool already); None: in their order.
 
     Raises
     ------
@@ -112,7 +114,8 @@ class Resources:
         When a resource has no unit, or a unit is named twice.
     """
 
-    def __init__(self, units: Mapping[str, Sequence[str]], patience: int = PATIENCE) -> None:
+    def __init__(self, units: Mapping[str, Sequence[str]], patience: int = PATIENCE, prefer: Callable[[str], float] | None = None) -> None:
+        self._prefer = prefer
         self.units = {resource: tuple(names) for resource, names in units.items()}
         self._resource_of: dict[str, str] = {}
         for resource, names in self.units.items():
@@ -350,7 +353,7 @@ class Resources:
         self._holding[holder] = None
         taken: dict[str, tuple[str, ...]] = {}
         for resource, n in wanted.items():
-            units = [unit for unit in named if self._resource_of[unit] == resource] or self._untaken(resource)[:n]
+            units = [unit for unit in named if self._resource_of[unit] == resource] or self._best(resource)[:n]
             holder.held.setdefault(resource, []).extend(units)
             self._taken.update(units)
             taken[resource] = tuple(units)
@@ -390,6 +393,10 @@ class Resources:
         if unit not in self._resource_of:
             raise ResourceError(f"lane {name}: {unit} is no unit of the laboratory; allowed: {', '.join(self._resource_of)}")
         return self._resource_of[unit]
+
+    def _best(self, resource: str) -> list[str]:
+        free = self._untaken(resource)
+        return sorted(free, key=self._prefer) if self._prefer is not None and len(free) > 1 else free
 
     def _untaken(self, resource: str) -> list[str]:
         return [unit for unit in self.units[resource] if unit not in self._taken]
