@@ -123,18 +123,25 @@ class Interlocks:
         return [self._suspensions[state.name].until_well for state in self.states()
                 if not state.is_ok and state.name in self._suspensions and state.is_about(names)]
 
-    def acknowledge(self, name: str) -> None:
+    def acknowledge(self, name: str = "") -> None:
         """The operator has seen a violation after which the plan waits (``then: wait``); it goes on when the condition holds.
+
+        Parameters
+        ----------
+        name : str
+            Of the interlock; empty: all that wait.
 
         Raises
         ------
         ConfigError
             When there is no such interlock.
         """
-        if name not in self._trips:
+        if name and name not in self._trips:
             raise ConfigError("lab", "interlocks", repr(name), ", ".join(self._trips) or "none, there are no interlocks")
         with self._looking:
-            self._trips[name].acknowledge()
+            for trip in self._trips.values():
+                if trip.name == name or not name:
+                    trip.acknowledge()
         self._wake.set()
 
     # ------------------------------------------------------------------------------------------- the watching thread

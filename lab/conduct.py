@@ -188,6 +188,7 @@ class Conduct:
                 log.info("a pause was asked for while %s", engine.state)
         elif kind == "continue":
             campaign.trouble(f"going on, by {by}")
+            self._session.acknowledge()
             self._go_on.set()
         elif kind == "stop":
             campaign.trouble(f"stopped by {by}: samples in the machine are finished, no further one begins")

@@ -83,7 +83,7 @@ class LabHandle:
             words = f"{state.value} since {since}" if state.is_ok else f"{state.words} since {since}"
             self._console.print(f"{mark} {state.name:<14}{escape(words)}  [dim]{state.action}[/]")
 
-    def acknowledge(self, interlock: str) -> None:
+    def acknowledge(self, interlock: str = "") -> None:
         """Let go on what waits for an interlock that has made the instruments safe, once it holds again."""
         self._session.acknowledge(interlock)
 

@@ -98,6 +98,8 @@ class Guards:
             words = f"interlock {state.name} is well again: {state.value}"
         else:
             words = {"block": "nothing begins", "suspend": "waiting", "make_safe": "making the instruments safe"}[state.action] + f": {state.words}"
+            if self._lab.interlocks[state.name].then == "wait":
+                words += "; when you have seen to it: lab continue CAMPAIGN, or lab.acknowledge() at the console"
         self._teller.submit(self._tell, words)
         if not state.is_ok and state.action == "make_safe":
             if self._lab.interlocks[state.name].then == "end":

@@ -189,8 +189,8 @@ class Session:
         """How each interlock with a condition is; none before the start and after the end."""
         return self.guards.interlocks.states() if self.guards is not None else ()
 
-    def acknowledge(self, interlock: str) -> None:
-        """The operator has seen to what an interlock with ``then: wait`` made safe; what waits for it goes on once it holds.
+    def acknowledge(self, interlock: str = "") -> None:
+        """The operator has seen to what an interlock (all, when none is named) with ``then: wait`` made safe; plans go on once it holds.
 
         Raises
         ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -244,3 +246,14 @@ def test_a_bridge_that_was_killed_is_a_violation(laboratory: Any, interlocks: In
     laboratory.bridges["plc"].popen.kill()
     until(lambda: not state(interlocks, "hutch_closed").is_ok)
     assert "plc.hutch is not known" in state(interlocks, "hutch_closed").words
+
+
+def test_a_bridge_that_hangs_is_a_violation_though_its_last_values_stand(laboratory: Any, watched: tuple[Interlocks, Heard], until: Callable[..., None]) -> None:
+    interlocks, bridge = watched[0], laboratory.bridges["hotplate"].popen
+    assert state(interlocks, "plate_not_hot").is_ok
+    os.kill(bridge.pid, signal.SIGSTOP)
+    try:
+        until(lambda: not state(interlocks, "plate_not_hot").is_ok)
+    finally:
+        os.kill(bridge.pid, signal.SIGCONT)
+    assert "hotplate.TEMPERATURE_RBV is not known" in state(interlocks, "plate_not_hot").value

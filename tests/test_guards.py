@@ -124,6 +124,7 @@ def test_after_then_wait_the_plan_goes_on_only_when_it_holds_and_is_acknowledged
     operator.join()
     assert (positions, lab.axis.readback.get(), lab.done) == ([1], 4, ["made safe"])
     until(lambda: lab.said[-1] == "interlock leak is well again: plc.leak = 0")
+    assert "when you have seen to it: lab continue CAMPAIGN, or lab.acknowledge() at the console" in lab.said[0]
 
 
 def test_a_plan_that_was_paused_does_not_go_on_into_a_violation(lab: Lab, until: Callable[..., None]) -> None:
