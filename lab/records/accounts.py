@@ -34,8 +34,17 @@ def liquid_account(liquid: str) -> str:
     return f"liquid:{liquid}"
 
 
-def stock_rows(connection: Connection, lab: str, names: Sequence[str] | None = None, *, is_locked: bool = False) -> list[StockRow]:
-    """Accounts of a laboratory (those of `names`), by name; `is_locked` keeps other writers from them."""
+def stock_rows(connection: Connection, lab: str, names: Sequence[str] | None = None, *, is_locked: bool = False,
+               is_learned: bool = True) -> list[StockRow]:
+    """Accounts of a laboratory (those of `names`), by name.
+
+    Parameters
+    ----------
+    is_locked : bool
+        Keep other writers from them until the transaction ends.
+    is_learned : bool
+        Whether `StockRow.per_sample` is wanted: it is learned from all that was ever drawn.
+    """
     table, entry = schema.account, schema.entry
     query = select(table).where(table.c.lab == lab).order_by(table.c.account)
     if names is not None:
@@ -44,8 +53,9 @@ def stock_rows(connection: Connection, lab: str, names: Sequence[str] | None = N
     if not accounts:
         return []
     balances: dict[str, float] = {row.account: row.balance for row in connection.execute(
-        select(entry.c.account, func.sum(entry.c.amount).label("balance")).where(entry.c.lab == lab).group_by(entry.c.account))}
-    reserved, learned = _reserved(connection, lab), _per_sample(connection, lab)
+        select(entry.c.account, func.sum(entry.c.amount).label("balance")).where(
+            entry.c.lab == lab, entry.c.account.in_([row.account for row in accounts])).group_by(entry.c.account))}
+    reserved, learned = _reserved(connection, lab), _per_sample(connection, lab) if is_learned else {}
     return [StockRow(lab, row.account, row.unit, row.capacity, _rounded(balances.get(row.account, 0.0)),
                      _rounded(reserved.get(row.account, 0.0)), row.low_water, learned.get(row.account)) for row in accounts]
 
@@ -60,8 +70,11 @@ def reserve(connection: Connection, store: Store, owner: Row[Any], trial: int | 
     """
     if not owner.lab_name:
         return
+    rows = stock_rows(connection, owner.lab_name, list(wanted), is_locked=True, is_learned=False)
+    if any(row.low_water is None or row.available - wanted[row.account] <= row.low_water for row in rows):
+        rows = stock_rows(connection, owner.lab_name, list(wanted))
     short = []
-    for row in stock_rows(connection, owner.lab_name, list(wanted), is_locked=True):
+    for row in rows:
         volume = wanted[row.account]
         if volume > row.available + SLACK:
             promised = f", {row.reserved:.4g} of it promised to others" if row.reserved > 0 else ""

@@ -75,9 +75,9 @@ class SampleJournal:
             When the sample does not stand at `origin`, is on its way already, or `target` is taken.
         """
         with self._store.write() as connection:
-            self._check_session(connection)
+            owner = self._check_session(connection)
             self._check_departure(connection, origin)
-            taken = holder_of(connection, companions(connection, self.campaign), target)
+            taken = holder_of(connection, companions(connection, owner), target)
             if taken is not None and taken != self.sample:
                 raise LedgerError(f"{self.sample}: cannot go to {target}: {taken} is there or on its way there")
             return _insert(connection, schema.move, **self._of, sample=self.sample, origin=origin, target=target, state="announced",

@@ -16,18 +16,17 @@ NOWHERE = (UNKNOWN, REMOVED)
 """Places that any number of samples may have."""
 
 
-def companions(connection: Connection, campaign: str) -> list[str]:
-    """This campaign and all others that run at this moment in its laboratory.
+def companions(connection: Connection, row: Row[Any]) -> list[str]:
+    """Ids of this campaign and of all others that run at this moment in its laboratory.
 
     A laboratory without a name is known to nobody else.
     """
-    row = campaign_by_id(connection, campaign)
     if not row.lab_name:
-        return [campaign]
+        return [row.id]
     table = schema.campaign
     others = connection.execute(select(table).where(
-        table.c.lab_name == row.lab_name, table.c.status == "running", table.c.id != campaign)).all()
-    return [campaign, *(other.id for other in others if is_live(other))]
+        table.c.lab_name == row.lab_name, table.c.status == "running", table.c.id != row.id)).all()
+    return [row.id, *(other.id for other in others if is_live(other))]
 
 
 def holder_of(connection: Connection, campaigns: Sequence[str], place: str) -> str | None:

@@ -42,7 +42,7 @@ class Samples(Part):
         """
         sample, move = schema.sample, schema.move
         with self._store.read() as connection:
-            scope = companions(connection, campaign)
+            scope = companions(connection, campaign_by_id(connection, campaign))
             standing = connection.execute(select(sample.c.place, sample.c.id).where(sample.c.campaign.in_(scope))).all()
             coming = connection.execute(select(move.c.target, move.c.sample).where(
                 move.c.campaign.in_(scope), move.c.state == "announced")).all()
@@ -61,7 +61,7 @@ class Samples(Part):
         with self._store.write() as connection:
             row = sample_by_id(connection, sample)
             owner = campaign_by_id(connection, row.campaign, is_locked=True)
-            taken = holder_of(connection, companions(connection, row.campaign), place)
+            taken = holder_of(connection, companions(connection, owner), place)
             if taken is not None and taken != sample:
                 raise LedgerError(f"{sample}: cannot be at {place}: {taken} is there or on its way there")
             move, stamp = schema.move, self._stamp(connection, owner, "ended")

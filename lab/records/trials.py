@@ -145,10 +145,10 @@ class Trials(Part):
 
     def _claim(self, connection: Connection, row: Row[Any], place: str | Sequence[str], sample: str) -> str:
         """The place for a new sample; nobody else gets it, since the transaction writes."""
-        if row.lab_name:  # on databases with several writers: one claims after the other
+        if row.lab_name and not self._store.is_sqlite:  # a database with several writers: one claims after the other
             connection.execute(select(schema.campaign.c.id).where(schema.campaign.c.lab_name == row.lab_name).order_by(
                 schema.campaign.c.id).with_for_update()).all()
-        live = companions(connection, row.id)
+        live = companions(connection, row)
         if not isinstance(place, str):
             free = free_places(connection, lab_campaigns(row), live, place)
             if not free:
