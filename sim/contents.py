@@ -12,6 +12,9 @@ from lab.core.sample import GRIPPER
 from sim.film import Film
 from sim.thermal import AMBIENT_C, SAMPLE_AIR_LAG_S, SAMPLE_LAG_S, STEADY_C, STEP_S, Plate, relax
 
+LOST = "lost"
+"""Where a sample is that was dropped."""
+
 
 @dataclass
 class Contents:
@@ -66,14 +69,15 @@ class Contents:
         self.lifted_from = place
         self.touched_places.add(place)
 
-    def put(self, place: str | None, name: str) -> None:
-        """Let go of what is in the gripper: at a free place, or (None) where nothing can stand. `name` is what the moves call that."""
+    def put(self, place: str | None) -> None:
+        """Let go of what is in the gripper; it is lost where nothing can stand (None), or something stands already."""
         film = self.held
         if film is None:
             return
         self.held = None
-        self.moves.append({"sample": film.name, "origin": self.lifted_from, "target": name, "at_s": self.time_s})
-        if place is None:
+        is_lost = place is None or place in self.standing
+        self.moves.append({"sample": film.name, "origin": self.lifted_from, "target": LOST if is_lost else place, "at_s": self.time_s})
+        if place is None or is_lost:
             self.lost.append(film)
             return
         self.standing[place] = film

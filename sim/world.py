@@ -30,9 +30,6 @@ from sim.stage import Response, Stage
 from sim.thermal import AMBIENT_C, Plate
 from sim.world_file import WorldFile
 
-LOST = "lost"
-"""Where a sample is that was dropped."""
-
 GRIP_MM = 2.0
 """Largest distance between the gripper and a place at which it still grips."""
 
@@ -151,11 +148,7 @@ class World:
     def open_gripper(self, pose: Pose) -> None:
         """Open the jaws at `pose`: a held sample stands at the place there, or is lost if there is none or it is taken."""
         with self._now(is_deed=True):
-            place = self._place_at(pose)
-            if place is None or place in self._is.standing:
-                self._is.put(None, LOST)
-            else:
-                self._is.put(place, place)
+            self._is.put(self._place_at(pose))
 
     def is_holding(self) -> bool:
         """Whether a sample is in the gripper."""

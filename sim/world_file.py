@@ -4,6 +4,8 @@ Lines of JSON. The first is the whole state; it comes into being by renaming, so
 deed, or the passing of some time, has changed: a merge patch (RFC 7386), written with one call before anybody is told of the deed.
 A process that is killed while it writes leaves at most a last line without its end, and that deed has then not happened.
 
+Nothing is forced to the disk: what a power cut takes of a simulated world is as if it had not happened; a real one has no file.
+
 One process keeps a file: it holds a lock on it (flock), which the system takes back however the process ends.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import select
@@ -387,6 +388,18 @@ def test_a_simulator_says_what_is_wrong_with_the_file(path: Path, start: Callabl
     assert refused.ready["ready"] is False
     assert f"{path}: line 1: given no JSON" in refused.ready["error"]
     assert refused.process.wait(20) == 1
+
+
+def test_what_cannot_be_kept_is_not_done_in_silence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = Kept(path)
+    monkeypatch.setattr(sim.world_file, "_write", full)
+    with pytest.raises(ServiceError, match=r"world\.json: the simulated world cannot be kept: No space left on device"):
+        kept.do(("move", "rack.1", "stage"))
+    monkeypatch.undo()
+    kept.world.close()
 
 
 def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:
