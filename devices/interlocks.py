@@ -67,6 +67,7 @@ class Interlocks:
                              if trip.config.action == "suspend" or trip.config.then == "wait"}
         self._silent: dict[Reference, Found] = {}
         self._looking = threading.Lock()
+        self._states = tuple(trip.state for trip in trips)  # replaced whole, so that whoever asks need not wait for a look
         self._wake, self._is_ending = threading.Event(), False
         self._confirm_at = float("-inf")
         self._thread: threading.Thread | None = None
@@ -104,8 +105,7 @@ class Interlocks:
 
     def states(self) -> tuple[InterlockState, ...]:
         """How each interlock is, in the order of lab.yaml."""
-        with self._looking:
-            return tuple(trip.state for trip in self._trips.values())
+        return self._states
 
     def check(self, instruments: Iterable[str]) -> None:
         """Refuse to begin what these instruments would do.
@@ -115,12 +115,12 @@ class Interlocks:
         InterlockError
             When an interlock that guards one of them is violated; with its reason.
         """
-        refuse(self.states(), tuple(instruments))
+        refuse(self._states, tuple(instruments))
 
     def waits(self, instruments: Iterable[str]) -> list[Callable[[], Any]]:
         """What a plan waits for (``Msg("wait_for", None, ...)``) before it moves these: violated interlocks that suspend."""
         names = tuple(instruments)
-        return [self._suspensions[state.name].until_well for state in self.states()
+        return [self._suspensions[state.name].until_well for state in self._states
                 if not state.is_ok and state.name in self._suspensions and state.is_about(names)]
 
     def acknowledge(self, name: str = "") -> None:
@@ -175,10 +175,10 @@ class Interlocks:
             for trip in self._trips.values():
                 if trip.look({reference: found[reference] for reference in trip.references}, time.monotonic(), time.time()):
                     changed.append(trip.state)
-            is_ok = {name: trip.state.is_ok for name, trip in self._trips.items()}
-        for name, signal in self.signals.items():
-            if signal.get() != is_ok[name]:
-                signal.put(int(is_ok[name]))
+            self._states = tuple(trip.state for trip in self._trips.values())
+        for state in self._states:
+            if self.signals[state.name].get() != state.is_ok:
+                self.signals[state.name].put(int(state.is_ok))
         for state in changed:
             log.warning("interlock %s: %s: %s", state.name, "well again" if state.is_ok else "violated", state.value)
             self._on_change(state)
