@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 from bluesky.utils import Msg, RunEngineControlException
 
-from lab.core.capabilities import Status
 from lab.core.errors import LabError
 from plans.resources import Claim, Rank
+from plans.statuses import Happening
 
 Plan = Generator[Msg, Any, Any]
 Preprocessor = Callable[[Plan], Iterable[Msg]]
@@ -64,36 +63,6 @@ class Lane:
     holds: Sequence[str] = ()
 
 
-class LaneStatus:
-    """Done, and always successful, when its lane has ended."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._callbacks: list[Callable[[Status], None]] = []
-        self.done = False
-
-    @property
-    def success(self) -> bool:
-        return self.done
-
-    def exception(self, timeout: float | None = 0.0) -> BaseException | None:
-        return None
-
-    def add_callback(self, callback: Callable[[Status], None]) -> None:
-        with self._lock:
-            if not self.done:
-                self._callbacks.append(callback)
-                return
-        callback(self)
-
-    def set_finished(self) -> None:
-        with self._lock:
-            self.done = True
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(self)
-
-
 class LaneHandle:
     """A lane, as seen by the one who started it.
 
@@ -108,7 +77,7 @@ class LaneHandle:
 
     def __init__(self, name: str, cancel: Callable[[], None]) -> None:
         self.name = name
-        self.status = LaneStatus()
+        self.status = Happening()
         self.is_taken = False
         self._cancel = cancel
         self._result: Any = None
@@ -136,7 +105,7 @@ class LaneHandle:
     def end(self, result: Any, error: BaseException | None) -> None:
         """For `lanes` alone: the lane has ended."""
         self._result, self._exception = result, error
-        self.status.set_finished()
+        self.status.happen()
 
     def untaken(self) -> BaseException | None:
         """For `lanes` alone: the exception, if nobody has taken it."""

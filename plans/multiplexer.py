@@ -11,179 +11,32 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from numbers import Real
 from typing import Any
 
-from bluesky.run_engine import WaitForTimeoutError
-from bluesky.utils import FailedPause, FailedStatus, Msg, RunEngineControlException, ensure_generator
+from bluesky.utils import FailedPause, IllegalMessageSequence, Msg, RequestAbort, RunEngineControlException, ensure_generator
 
-from lab.core.capabilities import Status
-from lab.core.errors import CommandError, LabError
+from lab.core.errors import LabError
 from plans.lane import Lane, LaneCancelled, LaneHandle, LanesFailed, Plan, Preprocessor
+from plans.lane_commands import Commands
+from plans.lane_operations import LaneRun, Operation, Track
 from plans.lane_proxies import STARTING, Quiet, QuietStatus, quiet
-from plans.lane_waits import Bell, Resume, StatusWait, TaskWait, Timers, Wait, Watches
-from plans.resources import Resources
+from plans.lane_waits import Bell, Timers
+from plans.resources import Holder, Resources
 
 _log = logging.getLogger(__name__)
 
 LANDING_S = 0.5
 """A deferred pause needs a checkpoint: so often, wall seconds, a rest is interrupted for one."""
 
-TOLERANCE = 0.01
-"""A device without a `tolerance` of its own is where it was sent when it is within this share of the target (or of 1, if that is more)."""
-
-_CONTROL = (RunEngineControlException, FailedPause)
+_CONTROL = (RunEngineControlException, FailedPause, asyncio.CancelledError)
+"""What the RunEngine throws into a plan that shall end."""
 _AGAIN = frozenset({"read", "locate", "declare_stream", "input"})
 """Never answered with None, unless a pause came in between: asked again then."""
 _LOST = object()
-"""In place of a response: the message failed, and its lane has been told."""
-
-
-class LaneRun(str):
-    """The run key of one lane's run."""
-
-    __slots__ = ()
-
-
-class Operation:
-    """Something a lane has started."""
-
-    __slots__ = ("status", "device", "command", "target", "is_doubtful", "fault", "is_taken")
-
-    def __init__(self, status: Status, device: Any, command: str, args: tuple[Any, ...]) -> None:
-        self.status, self.device, self.command = status, device, command
-        self.target = args[0] if args else None
-        self.is_doubtful = False
-        self.fault: CommandError | None = None
-        self.is_taken = False
-
-    def verify(self) -> None:
-        """Look, once, whether what was under way at a pause has come to where it was sent."""
-        if self.is_doubtful:
-            self.is_doubtful = False
-            self.fault = self._moved()
-
-    def error(self) -> Exception | None:
-        """Why it failed; None when all is well. For operations that are done."""
-        if not self.status.success:
-            failure = FailedStatus(self.status)
-            failure.__cause__ = self.status.exception(timeout=0)
-            return failure
-        self.verify()
-        return self.fault
-
-    def _moved(self) -> CommandError | None:
-        """What is wrong after a pause: the device has a position, was sent to a number, and is not there."""
-        if self.command != "set" or not isinstance(self.target, Real) or isinstance(self.target, bool) or not hasattr(type(self.device), "position"):
-            return None
-        name, target = self.device.name, float(self.target)
-        tolerance = float(getattr(self.device, "tolerance", TOLERANCE * max(1.0, abs(target))))
-        try:
-            position = float(self.device.position)
-        except Exception as error:  # noqa: BLE001 - whatever a device raises here means that nobody knows where it is
-            failure = CommandError(f"{name}: was on its way to {target:g} during a pause, and cannot say where it is now: {error}")
-            failure.__cause__ = error
-            return failure
-        if abs(position - target) <= tolerance:
-            return None
-        return CommandError(f"{name}: was on its way to {target:g} during a pause, and is now at {position:g} (allowed: within {tolerance:g}); somebody has moved it")
-
-
-def _verify(operation: Operation, response: Any, error: BaseException | None) -> None:
-    operation.verify()
-
-
-class Group:
-    """Operations a lane can wait for; `key` is its name in the RunEngine."""
-
-    __slots__ = ("key", "operations")
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.operations: list[Operation] = []
-
-
-class Track:
-    """A lane at work."""
-
-    def __init__(self, lane: Lane, plan: Generator[Msg, Any, Any], handle: LaneHandle) -> None:
-        self.name, self.plan, self.handle = lane.name, plan, handle
-        self.holder: Any = None
-        self.groups: dict[Hashable, Group] = {}
-        self.runs: dict[Hashable, LaneRun] = {None: LaneRun(lane.name)}
-        self.open_runs: dict[LaneRun, None] = {}
-        self.n_groups = 0
-        self.is_rewindable = True
-        self.wait: Wait | None = None
-        self.is_ready = False
-        self.response: Any = None
-        self.error: BaseException | None = None
-        self.forget: str | None = None
-
-    def run(self, key: Hashable) -> LaneRun:
-        """The lane's own name for a run key."""
-        if key not in self.runs:
-            self.runs[key] = LaneRun(f"{self.name}/{len(self.runs)}")
-        return self.runs[key]
-
-    def group(self, key: Hashable) -> Group:
-        if key not in self.groups:
-            self.n_groups += 1
-            self.groups[key] = Group(f"{self.name}/{self.n_groups}")
-        return self.groups[key]
-
-    def operations(self) -> Iterable[Operation]:
-        for group in self.groups.values():
-            yield from group.operations
-
-
-class _GroupWait(StatusWait):
-    """A lane's ``wait``: for all of a group, or the first failure in it or in a group that it watches."""
-
-    def __init__(self, resume: Resume, watches: Watches, track: Track, key: Hashable, watched: Sequence[Group], is_error_on_timeout: bool) -> None:
-        super().__init__(resume, watches)
-        self._track, self._key, self._watched_groups, self._is_error_on_timeout = track, key, watched, is_error_on_timeout
-
-    def start(self) -> None:
-        group = self._track.groups[self._key]
-        for operation in [*group.operations, *(one for other in self._watched_groups for one in other.operations)]:
-            if operation.status.done and self._fails(operation):
-                return
-        self._left = {id(one.status) for one in group.operations if not one.status.done}
-        if not self._left:
-            self._succeed()
-            return
-        self.watch(one.status for one in [*group.operations, *(one for other in self._watched_groups for one in other.operations)] if not one.status.done)
-
-    def heard(self, status: Status) -> None:
-        self._left.discard(id(status))
-        for group in (self._track.groups[self._key], *self._watched_groups):
-            for operation in group.operations:
-                if operation.status is status and self._fails(operation):
-                    return
-        if not self._left:
-            self._succeed()
-
-    def timed_out(self) -> None:
-        if self._is_error_on_timeout:
-            self.resume(error=WaitForTimeoutError("Plan failed to complete in the specified time"))
-        else:
-            self.resume(False)
-
-    def _fails(self, operation: Operation) -> bool:
-        error = None if operation.is_taken else operation.error()
-        if error is None:
-            return False
-        operation.is_taken = True
-        self.resume(error=error)
-        return True
-
-    def _succeed(self) -> None:
-        self._track.forget = self._track.groups.pop(self._key).key
-        self.resume(True)
+"""In place of a response: the message failed, and who has to know has been told."""
 
 
 class _Interruptions:
@@ -207,34 +60,30 @@ class Multiplexer:
         self._resources, self._resting, self._preprocessors = resources, resting, tuple(preprocessors)
         self._tracks: dict[str, Track] = {}
         self._handles: dict[str, LaneHandle] = {}
-        self._of_holder: dict[Any, Track] = {}
+        self._of_holder: dict[Holder, Track] = {}
         self._ready: deque[Track] = deque()
-        self._bell = Bell()
-        self._watches = Watches(self._bell)
-        self._timers = Timers()
+        self._bell, self._timers = Bell(), Timers()
+        self._commands = Commands(self, resources, self._bell, self._timers)
+        self._handlers = self._commands.handlers
         self._stand_ins: dict[Any, Quiet] = {}
-        self._touched: dict[Quiet, None] = {}
+        """Of all that was set, as the RunEngine keeps them to stop them at the end."""
         self._bundling: set[LaneRun] = set()
         self._ending: BaseException | None = None
-        self._paused: list[Operation] = []
+        self._interrupted: list[Operation] = []
         self._is_resumed = False
         self._is_landing_owed = False
-        self._landed = time.monotonic()
-        self._interruptions = _Interruptions(self._on_pause, self._on_resume)
-        self._own: dict[str, Callable[[Track, Msg], None]] = {
-            "wait": self._wait, "sleep": self._sleep, "wait_for": self._wait_for, "checkpoint": self._checkpoint,
-            "clear_checkpoint": self._nothing, "rewindable": self._rewindable, "lane_acquire": self._acquire, "lane_release": self._release,
-            "lane_claim": self._claim, "lane_spawn": self._spawn, "lane_first_of": self._first_of,
-        }
+        self._landed_s = time.monotonic()
+        self._self = _Interruptions(self._on_pause, self._on_resume)
 
     # --- the whole
 
     def run(self, first: Iterable[Lane]) -> Plan:
-        was_rewindable = yield Msg("rewindable", self._interruptions, None)
-        yield Msg("rewindable", self._interruptions, False)
+        """Admit the first lanes, and run until all have ended."""
+        was_rewindable = yield Msg("rewindable", self._self, None)
+        yield Msg("rewindable", self._self, False)
         try:
             for lane in first:
-                self._admit(lane)
+                self.admit(lane)
             while self._tracks:
                 yield from self._turn()
         except BaseException as error:
@@ -242,14 +91,14 @@ class Multiplexer:
             raise
         finally:
             self._bell.close()
-            for stand_in in self._touched:
+            for stand_in in self._stand_ins.values():
                 stand_in.let_stop()
-        yield Msg("rewindable", self._interruptions, was_rewindable)
+        yield Msg("rewindable", self._self, was_rewindable)
         return self._result()
 
     def _turn(self) -> Plan:
         if self._is_resumed:
-            self._verify()
+            self._look_again()
         self._bell.hear()
         self._timers.ring()
         if self._is_landing_owed and not self._bundling:
@@ -258,22 +107,22 @@ class Multiplexer:
             track = self._ready.popleft()
             track.is_ready = False
             yield from self._step(track)
-        elif (landing_s := self._landed + LANDING_S - time.monotonic()) <= 0 and not self._bundling:
+        elif (landing_s := self._landed_s + LANDING_S - time.monotonic()) <= 0 and not self._bundling:
             yield from self._land()
         else:
-            yield from self._rest(max(landing_s, 0.0) or LANDING_S)
+            yield from self._rest(landing_s if landing_s > 0 else LANDING_S)
 
     def _rest(self, longest_s: float) -> Plan:
         due_s = self._timers.next_s()
         rest = partial(self._bell.rest, longest_s if due_s is None else min(due_s, longest_s))
         with self._resting(self._bell.is_rung):
-            yield from self._ask(Msg("wait_for", self._interruptions, [rest]))
+            yield from self._ask(Msg("wait_for", self._self, [rest]))
 
     def _land(self) -> Plan:
         """A checkpoint, where a deferred pause can land. Nothing is replayed from it."""
         self._is_landing_owed = False
-        yield from self._ask(Msg("checkpoint", self._interruptions))
-        self._landed = time.monotonic()
+        yield from self._ask(Msg("checkpoint", self._self))
+        self._landed_s = time.monotonic()
 
     def _result(self) -> dict[str, Any]:
         if self._ending is not None:
@@ -293,22 +142,25 @@ class Multiplexer:
             except Exception:  # noqa: BLE001 - a lane that breaks while it is closed must not keep the others open
                 _log.exception("lane %s did not close", track.name)
         if is_halt:
-            for stand_in in self._touched:
-                self._stop_now(stand_in.device)
+            for stand_in in self._stand_ins.values():
+                self._stop_now(stand_in)
 
-    def _stop_now(self, device: Any) -> None:
+    def _stop_now(self, stand_in: Quiet) -> None:
         """Without the RunEngine, which may have stopped all it knows of before it came here."""
-        if hasattr(device, "stop"):
+        if hasattr(stand_in.device, "stop"):
             try:
-                answer = device.stop(success=False)
+                answer = stand_in.device.stop(success=False)
                 if inspect.isawaitable(answer):
                     asyncio.ensure_future(answer)
             except Exception:  # noqa: BLE001 - one device that cannot be stopped must not keep the others going
-                _log.exception("failed to stop %s", getattr(device, "name", device))
+                _log.exception("failed to stop %s", stand_in.name)
 
     # --- lanes begin, go on and end
 
-    def _admit(self, lane: Lane) -> LaneHandle:
+    def admit(self, lane: Lane) -> LaneHandle:
+        """A lane begins; it runs when its turn comes."""
+        if self._ending is not None:
+            raise LabError(f"lane {lane.name}: not started, all lanes are being ended")
         if lane.name in self._handles:
             raise LabError(f"lane {lane.name}: there is, or was, a lane of that name; allowed: any other")
         holder = self._resources.enter(lane.name, lane.claim, lane.rank, lane.holds)
@@ -316,11 +168,9 @@ class Multiplexer:
         for preprocessor in self._preprocessors:
             plan = ensure_generator(preprocessor(plan))
         handle = LaneHandle(lane.name, lambda: self._bell.ring(lambda: self._cancel(lane.name)))
-        track = Track(lane, plan, handle)
-        track.holder = holder
-        self._of_holder[holder] = track
-        self._tracks[lane.name], self._handles[lane.name] = track, handle
-        self._wake(track, None, None)
+        track = Track(lane, plan, holder, handle)
+        self._tracks[lane.name], self._handles[lane.name], self._of_holder[holder] = track, handle, track
+        self.wake(track, None, None)
         return handle
 
     def _cancel(self, name: str) -> None:
@@ -328,7 +178,7 @@ class Multiplexer:
         if track is not None:
             self._interrupt(track, LaneCancelled(f"lane {name} was cancelled"))
 
-    def _wake(self, track: Track, response: Any, error: BaseException | None) -> None:
+    def wake(self, track: Track, response: Any, error: BaseException | None) -> None:
         """The lane can go on."""
         track.wait, track.response, track.error = None, response, error
         if not track.is_ready:
@@ -340,13 +190,23 @@ class Multiplexer:
         if track.wait is not None:
             track.wait.give_up()
         self._resources.withdraw(track.holder)
-        self._wake(track, None, error)
+        self.wake(track, None, error)
+
+    def decide(self) -> None:
+        """Give units to lanes that wait for them."""
+        for holder, units in self._resources.decide():
+            self.wake(self._of_holder[holder], {resource: names[0] for resource, names in units.items()}, None)
+
+    def owe_landing(self) -> None:
+        """A lane came to a checkpoint: there is one for all as soon as no lane is in the middle of a reading."""
+        self._is_landing_owed = True
 
     def _step(self, track: Track) -> Plan:
         """One message of a lane."""
-        if track.forget is not None:
-            yield from self._forget(track)
-            if track.is_ready:  # an abort came in between
+        if track.done_group is not None:
+            key, track.done_group = track.done_group, None
+            yield from self._ask(Msg("wait", None, group=key))
+            if track.is_ready:  # an abort came in between, and is thrown when its turn comes again
                 return
         response, error = track.response, track.error
         track.response = track.error = None
@@ -354,68 +214,71 @@ class Multiplexer:
             message = track.plan.throw(error) if error is not None else track.plan.send(response)
         except StopIteration as end:
             yield from self._ended(track, end.value, None)
-            return
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - whatever it is, it stays in its lane
             yield from self._ended(track, None, failure)
-            return
+        else:
+            yield from self._carry_out(track, message)
+
+    def _carry_out(self, track: Track, message: Msg) -> Plan:
         command = message.command
-        if command in self._own:
+        if command in self._handlers:
             try:
-                self._own[command](track, message)
+                self._handlers[command](track, message)
             except Exception as failure:  # noqa: BLE001 - as the RunEngine does: what a message raises is thrown into its plan
-                self._wake(track, None, failure)
+                self.wake(track, None, failure)
         elif command in STARTING:
             yield from self._start(track, message)
         else:
             yield from self._forward(track, message)
 
-    def _forget(self, track: Track) -> Plan:
-        """Let the RunEngine know that a group is done."""
-        key, track.forget = track.forget, None
-        yield from self._ask(Msg("wait", None, group=key, run=track.runs[None]))
-
     def _ended(self, track: Track, result: Any, error: BaseException | None) -> Plan:
         if error is None:
-            error = next((failure for one in track.operations() if one.status.done and not one.is_taken and (failure := one.error()) is not None), None)
+            error = track.unheeded_failure()
         del self._tracks[track.name]
         status = "success" if error is None else getattr(error, "exit_status", "fail")
-        for run in list(track.open_runs):
+        for run in track.open_runs:
             self._bundling.discard(run)
-            try:
-                yield from self._ask(Msg("close_run", None, run=run, exit_status=status, reason="" if error is None else str(error)))
-            except Exception as failure:  # noqa: BLE001 - it is the lane's, as what else it raises
-                error = failure if error is None else error
+            yield from self._ask(Msg("close_run", None, run=run, exit_status=status, reason="" if error is None else str(error)))
         for group in track.groups.values():
-            yield from self._ask(Msg("wait", None, group=group.key, run=track.runs[None]))
+            yield from self._ask(Msg("wait", None, group=group.key))
         self._resources.leave(track.holder)
         del self._of_holder[track.holder]
-        self._decide()
+        self.decide()
         track.handle.end(None if error is not None else result, error)
 
     # --- messages that reach the RunEngine
 
     def _ask(self, message: Msg) -> Plan:
-        """Send a message; an abort or stop goes to all lanes."""
+        """Send a message that is no single lane's; what it raises ends all."""
         try:
             return (yield message)
-        except _CONTROL as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - each lane is told, and the plan raises it in the end
             yield from self._end_all(error)
             return _LOST
 
     def _send(self, track: Track, message: Msg) -> Plan:
-        """Send a lane's message; what it raises is the lane's."""
+        """Send a lane's message; what it raises is the lane's, unless it is an abort or stop."""
         try:
             answer = yield message
             while answer is None and message.command in _AGAIN:
                 answer = yield message
         except _CONTROL as error:
-            # The lane whose message this was waits for nothing, and has to be woken with the others.
             yield from self._end_all(error)
             return _LOST
         except Exception as error:  # noqa: BLE001 - what a message raises is thrown into the lane that sent it
-            self._wake(track, None, error)
+            self.wake(track, None, self._explained(track, message, error))
             return _LOST
         return answer
+
+    @staticmethod
+    def _explained(track: Track, message: Msg, error: Exception) -> Exception:
+        if message.command != "open_run" or message.run in track.open_runs or not isinstance(error, IllegalMessageSequence):
+            return error
+        # The run has been opened, under its lane's key; it was a message that the RunEngine's preprocessor put behind it which failed.
+        failure = LabError(f"lane {track.name}: a preprocessor of the RunEngine knows of one run only (monitors, flyers); "
+                           f"give it to lanes(preprocessors=) instead: {error}")
+        failure.__cause__ = error
+        return failure
 
     def _forward(self, track: Track, message: Msg) -> Plan:
         run = track.run(message.run)
@@ -432,143 +295,53 @@ class Multiplexer:
         elif command == "close_run":
             track.open_runs.pop(run, None)
             self._bundling.discard(run)
-        self._wake(track, answer, None)
+        self.wake(track, answer, None)
 
     def _start(self, track: Track, message: Msg) -> Plan:
         """Set, trigger, kick off ...: through the device's stand-in."""
-        stand_in = self._stand_in(message.obj)
-        if message.command == "set":
-            self._touched[stand_in] = None
-        key = message.kwargs.get("group")
-        group = track.group(key)
-        answer = yield from self._send(track, Msg(message.command, stand_in, *message.args, run=track.run(message.run), **{**message.kwargs, "group": group.key}))
+        group = track.group(message.kwargs.get("group"))
+        started = Msg(message.command, self._stand_in(message), *message.args, run=track.run(message.run), **{**message.kwargs, "group": group.key})
+        answer = yield from self._send(track, started)
         if answer is _LOST:
             return
         if isinstance(answer, QuietStatus):
-            group.operations.append(Operation(answer.real, message.obj, message.command, message.args))
             answer = answer.real
-        self._wake(track, answer, None)
+            group.operations.append(Operation(answer, message.obj, message.command, message.args))
+        self.wake(track, answer, None)
 
-    def _stand_in(self, device: Any) -> Quiet:
-        try:
-            return self._stand_ins[device]
-        except KeyError:
-            return self._stand_ins.setdefault(device, quiet(device))
+    def _stand_in(self, message: Msg) -> Quiet:
+        if message.command != "set":  # what is triggered may be made for this once
+            return quiet(message.obj)
+        if message.obj not in self._stand_ins:
+            self._stand_ins[message.obj] = quiet(message.obj)
+        return self._stand_ins[message.obj]
+
+    # --- abort, stop, pause
 
     def _end_all(self, error: BaseException) -> Plan:
-        """Abort or stop: what is under way stops, and every lane is told."""
+        """What is under way stops, and every lane is told; their finalizers run side by side."""
         self._ending = error
         for track in list(self._tracks.values()):
-            self._interrupt(track, type(error)(*error.args))
+            self._interrupt(track, type(error)(*error.args) if isinstance(error, _CONTROL) else RequestAbort(str(error)))
         moving = {id(one.device): one.device for track in self._tracks.values() for one in track.operations() if one.command == "set" and not one.status.done}
         for device in moving.values():
             if hasattr(device, "stop"):
                 try:
                     yield Msg("stop", device)
+                except _CONTROL as again:
+                    self._ending = again  # the lanes know already
                 except Exception:  # noqa: BLE001 - the RunEngine tries again at the end, and says so; the others have to be stopped too
                     _log.exception("failed to stop %s", getattr(device, "name", device))
 
-    # --- pauses
-
     def _on_pause(self) -> None:
         for track in self._tracks.values():
-            self._paused.extend(one for one in track.operations() if not one.status.done)
+            self._interrupted.extend(one for one in track.operations() if not one.status.done)
 
     def _on_resume(self) -> None:
         self._is_resumed = True
 
-    def _verify(self) -> None:
-        """After a pause: what was under way is looked at again, as soon as it is done."""
+    def _look_again(self) -> None:
         self._is_resumed = False
-        for operation in self._paused:
-            operation.is_doubtful = True
-            if operation.status.done:
-                operation.verify()
-            else:
-                StatusWait(partial(_verify, operation), self._watches).watch([operation.status])
-        self._paused.clear()
-
-    # --- messages that end here
-
-    def _nothing(self, track: Track, message: Msg) -> None:
-        self._wake(track, None, None)
-
-    def _checkpoint(self, track: Track, message: Msg) -> None:
-        self._is_landing_owed = True
-        self._wake(track, None, None)
-
-    def _rewindable(self, track: Track, message: Msg) -> None:
-        (flag,) = message.args
-        if flag is not None:
-            track.is_rewindable = bool(flag)
-        self._wake(track, track.is_rewindable, None)
-
-    def _wait(self, track: Track, message: Msg) -> None:
-        options = message.kwargs
-        key = message.args[0] if message.args else options["group"]
-        if key not in track.groups:
-            self._wake(track, True, None)
-            return
-        watched = [track.groups[other] for other in options.get("watch", ()) if other in track.groups]
-        wait = _GroupWait(partial(self._wake, track), self._watches, track, key, watched, options.get("error_on_timeout", True))
-        track.wait = wait
-        wait.start()
-        timeout = options.get("timeout")
-        if timeout is not None and not wait.is_over:
-            self._timers.add(wait, timeout)
-
-    def _sleep(self, track: Track, message: Msg) -> None:
-        (seconds,) = message.args
-        track.wait = Wait(partial(self._wake, track))
-        self._timers.add(track.wait, seconds)
-
-    def _wait_for(self, track: Track, message: Msg) -> None:
-        async def all_of() -> list[asyncio.Future[Any]]:
-            futures = [asyncio.ensure_future(factory()) for factory in message.args[0]]
-            _, pending = await asyncio.wait(futures, **message.kwargs)
-            if pending:
-                raise WaitForTimeoutError("Plan failed to complete in the specified time")
-            return futures
-
-        track.wait = TaskWait(partial(self._wake, track), asyncio.ensure_future(all_of()), self._bell)
-
-    def _first_of(self, track: Track, message: Msg) -> None:
-        statuses = message.args
-        if not statuses:
-            raise LabError(f"lane {track.name}: first_of() waits for nothing; allowed: at least one status")
-        asked = {id(status) for status in statuses}
-        for operation in track.operations():
-            if id(operation.status) in asked:
-                operation.is_taken = True
-        if any(status.done for status in statuses):
-            self._wake(track, None, None)
-            return
-        wait = StatusWait(partial(self._wake, track), self._watches)
-        track.wait = wait
-        wait.watch(statuses)
-
-    def _acquire(self, track: Track, message: Msg) -> None:
-        if len(set(message.args)) != len(message.args):
-            raise LabError(f"lane {track.name}: acquires {', '.join(message.args)}; allowed: each resource once")
-        self._resources.request(track.holder, dict.fromkeys(message.args, 1))
-        self._decide()
-
-    def _release(self, track: Track, message: Msg) -> None:
-        self._resources.release(track.holder, message.args)
-        self._wake(track, None, None)
-        self._decide()
-
-    def _claim(self, track: Track, message: Msg) -> None:
-        self._resources.claim(track.holder, message.args)
-        self._wake(track, None, None)
-        self._decide()
-
-    def _decide(self) -> None:
-        for holder, units in self._resources.decide():
-            self._wake(self._of_holder[holder], {resource: names[0] for resource, names in units.items()}, None)
-
-    def _spawn(self, track: Track, message: Msg) -> None:
-        (lane,) = message.args
-        if self._ending is not None:
-            raise LabError(f"lane {lane.name}: not started, all lanes are being ended")
-        self._wake(track, self._admit(lane), None)
+        for operation in self._interrupted:
+            operation.doubt(self._commands.watches)
+        self._interrupted.clear()
