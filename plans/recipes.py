@@ -25,6 +25,9 @@ MIN_DOSE_ML = 0.001
 HOLD_BAND_C = 10.0
 """A plate that is further from its temperature during the anneal, K, does not hold it."""
 
+ROUNDING_S = 1e-6
+"""Less is left of a time only by rounding; on a virtual clock, which never overshoots, it might be left for ever."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -268,7 +271,7 @@ def _anneal(task: Task) -> Plan:
         yield from move(heater.stirrer, task.setting("stir_rpm"))
         yield from move(heater, target_c)
         began = clock.now()
-        while (left := seconds - (clock.now() - began)) > 0:
+        while (left := seconds - (clock.now() - began)) > ROUNDING_S:
             readings.append(_held_c(heater, target_c))
             yield from hold(clock, min(left, max(30.0, seconds / 10)))
         readings.append(_held_c(heater, target_c))
