@@ -8,7 +8,7 @@ costs itself, never the campaign.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bluesky.utils import RunEngineControlException
@@ -161,6 +161,7 @@ class _Loop:
         self._orders: dict[str, Order] = {}
         self._thought: Thought | None = None
         self._thinks_for: Conductor | None = None
+        self._lacking: dict[str, Elapsed] = {}
         self._change = Happening()
         self._plates = {station.name: Cooling(station.device, cell.clock) for station in cell.of("annealer")}
 
@@ -177,6 +178,9 @@ class _Loop:
             for handle in self._handles.values():
                 handle.cancel()
             raise
+        finally:
+            for life in self._lives.values():
+                life.may_end.happen()
 
     # ------------------------------------------------------------------------------------------- the start
 
@@ -184,12 +188,13 @@ class _Loop:
         """Put samples of an earlier session into their slots, one after another; then those that can be finished go on."""
         left = [(conductor, one) for conductor in self._conductors for one in conductor.unfinished]
         is_expected = any(conductor.whereabouts(one.order) in (GRIPPER, UNKNOWN) for conductor, one in left)
-        self._check_gripper(is_expected=is_expected)
-        first = {GRIPPER: 0, UNKNOWN: 1}  # the gripper has to be empty for the others
+        is_holding = self._check_gripper(is_expected=is_expected)
+        # The gripper has to be empty for the others, and these have to be out of the way of one that is looked for: it could be taken for it.
+        first = {GRIPPER: 0, UNKNOWN: 1 if is_holding else 3}
         home = []
         for conductor, one in sorted(left, key=lambda pair: first.get(pair[0].whereabouts(pair[1].order), 2)):
             if (yield from self._home(conductor, one)):
-                home.append((conductor, one))
+                home.append((conductor, replace(one, candidates=())))
         for conductor, one in home:
             if one.verdict is not None:
                 conductor.remake(one.order, one.verdict)
@@ -210,13 +215,21 @@ class _Loop:
                 conductor.failed(one.order, cause)
                 return False
 
-    def _check_gripper(self, *, is_expected: bool) -> None:
+    def _check_gripper(self, *, is_expected: bool) -> bool:
+        """Whether the gripper holds a sample.
+
+        Raises
+        ------
+        CommandError
+            When nobody expects one there.
+        """
         try:
             is_holding = self._cell.arm.is_holding()
         except LabError:
-            return  # `ready` has said what is wrong with the arm; the first sample will fail of it
+            return False  # `ready` has said what is wrong with the arm; the first sample will fail of it
         if is_holding and not is_expected:
             raise CommandError(f"{self._cell.arm.name}: the gripper holds a sample of which no record knows; take it out, then start again")
+        return is_holding
 
     # ------------------------------------------------------------------------------------------- the loop
 
@@ -224,31 +237,39 @@ class _Loop:
         """Begin what may begin, or wait until something changes. Returns whether there is anything left to do."""
         self._take_ended()
         self._take_thought()
+        self._lacking = {name: again for name, again in self._lacking.items() if not again.done}
         wanting = [one for one in self._conductors if one.may_begin()]
         timer: Elapsed | None = None
         has_room = self._at_once is None or len(self._lives) < self._at_once
-        if wanting and has_room and self._thought is None:
-            conductor = self._choose(wanting)
+        able = [one for one in wanting if one.id not in self._lacking]
+        if able and has_room and self._thought is None:
+            conductor = self._choose(able)
             timer = self._when(conductor)
             order = self._orders.get(conductor.id)
             if timer is None and order is None:
                 self._thought, self._thinks_for = conductor.next_order(), conductor
             elif timer is None and order is not None:
-                begun = conductor.begin(order)
-                if begun is not None:
-                    del self._orders[conductor.id]
-                    self._thinks_for = None
-                    yield from self._spawn(conductor, Unfinished(*begun))
-                    return True
-                timer = Elapsed(WallClock(), LOOK_AGAIN_S)
+                yield from self._begin(conductor, order)
+                return True
         elif not wanting and not self._handles and self._thought is None:
             return False
         waits: list[Status] = [self._change, *(handle.status for handle in self._handles.values())]
         waits += [one for one in (self._thought, timer) if one is not None]
+        waits += self._lacking.values()
         yield from first_of(*waits)
         if timer is not None:
             timer.cancel()
         return True
+
+    def _begin(self, conductor: Conductor, order: Order) -> Plan:
+        """Begin an order, if nothing lacks; else the others go on meanwhile."""
+        self._thinks_for = None
+        begun = conductor.begin(order)
+        if begun is None:
+            self._lacking[conductor.id] = Elapsed(WallClock(), LOOK_AGAIN_S)
+            return
+        del self._orders[conductor.id]
+        yield from self._spawn(conductor, Unfinished(*begun))
 
     def _choose(self, wanting: Sequence[Conductor]) -> Conductor:
         """Whose sample is next: the one that has been thought of already, else by priority and share."""
@@ -312,6 +333,9 @@ class _Loop:
 
     def _take_ended(self) -> None:
         """Forget lanes that have ended; what nobody foresaw in one of them ends the campaigns."""
+        for life in self._lives.values():
+            if life.failure is not None:
+                raise life.failure
         for sample in [sample for sample, handle in self._handles.items() if handle.done]:
             handle = self._handles.pop(sample)
             self._lives.pop(sample)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from bluesky.utils import FailedStatus, Msg
+from bluesky.utils import FailedStatus, Msg, RunEngineControlException
 
 from lab.core.capabilities import Pick, Place, Status
 from lab.core.clock import WallClock
@@ -28,7 +28,7 @@ from plans.lanes import acquire, claim, first_of, release
 from plans.recipes import Carried, Order, Recipe, Task
 from plans.safe import ready
 from plans.situation import Now
-from plans.statuses import Elapsed
+from plans.statuses import Elapsed, Happening
 from plans.stubs import Plan, cause_of, half_transfer, pause, start, step, transfer
 
 ARM = "arm"
@@ -144,17 +144,24 @@ class Life:
         self._station: Station | None = None
         self._next: Station | None = None
         self._has_arm = False
+        self.failure: Exception | None = None
+        """What ends the campaign: the sample cannot be put away (`Stuck`), the records cannot be written, a mistake of ours."""
+        self.may_end = Happening()
+        """The campaign has ended: nobody can meet the sample any longer, wherever it stands."""
 
     def plan(self) -> Plan:
-        """The whole life as one run with the streams of its steps.
+        """The whole life. After a `failure` the lane keeps what its sample may block until it `may_end`."""
+        try:
+            yield from self._run()
+        except RunEngineControlException:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised by the dispatcher, which is told here
+            self.failure = error
+            self._changed()
+            yield from first_of(self.may_end)
 
-        Raises
-        ------
-        Stuck
-            When the sample cannot be put away.
-        LedgerError
-            When the records cannot be written: nothing is done that could not be told afterwards.
-        """
+    def _run(self) -> Plan:
+        """One run with the streams of the steps; then the sample is put away."""
         lost: _Lost | None = None
         uid = yield Msg("open_run", None, **self.order.metadata)
         self._journal.run_opened(uid)
@@ -207,6 +214,8 @@ class Life:
                     raise cause from error
                 choice = yield from self._choose(cause, doing, done, is_spoilt=task is not None and task.is_spoilt)
                 if choice is Choice.FINISH:
+                    if task is None:  # on its way to a station that it does not need any longer
+                        yield from self.put_away()
                     break
                 if choice is not Choice.RETRY:
                     raise _Lost(choice, cause) from error
@@ -315,7 +324,7 @@ class Life:
         Raises
         ------
         Stuck
-            When it could not be within the policy's patience. The lane then still holds what it may block.
+            When it could not be within the policy's patience; what it may block has not been given back.
         """
         deadline = time.monotonic() + self._keeper.policy.patience_s
         nowhere: EmptyPlace | None = None
@@ -338,9 +347,11 @@ class Life:
                     break
                 if time.monotonic() > deadline:
                     raise Stuck(f"sample {self.order.sample} is in the way at {self._keeper.whereabouts(self.order)}: {cause}") from error
+                yield from self._recover()
                 yield from pause(AGAIN_S)
-        yield from self._let_go(self._station, self._next)
-        self._station = self._next = None
+        left, self._station, self._next = (self._station, self._next), None, None
+        self._is_out()
+        yield from self._let_go(*left)
         return nowhere
 
     # -------------------------------------------------------------------------------------------- decisions
@@ -368,9 +379,11 @@ class Life:
         choices = {choice: EXPLAINED[choice] for choice in Choice if not (is_spoilt and choice is Choice.RETRY)}
         question = self._keeper.ask(self.order, doing, cause, choices, Choice(rule.otherwise))
         patience = [Elapsed(WallClock(), rule.within_s)] if rule.within_s is not None else []
-        yield from first_of(question.status, *patience)
-        for one in patience:
-            one.cancel()
+        try:
+            yield from first_of(question.status, *patience)
+        finally:
+            for one in patience:
+                one.cancel()
         if question.choice is None:
             question.withdraw(Choice(rule.otherwise))
         return question.choice if question.choice is not None else Choice(rule.otherwise)
@@ -441,4 +454,10 @@ class Life:
         self.progress = replace(self.progress, step=done, now=now, since_s=since_s,
                                 unit=self._station.name if self._station is not None else RACK,
                                 target=self._next.name if self._next is not None and not is_home else RACK)
+        self._changed()
+
+    def _is_out(self) -> None:
+        """Tell the dispatcher that this sample is in nobody's way: as one whose way home is over."""
+        now_s = self._cell.clock.now() - self.progress.route.transfer_s
+        self.progress = replace(self.progress, step=len(self._recipe.steps) - 1, now="moving", since_s=now_s, unit=RACK, target=RACK)
         self._changed()

@@ -238,13 +238,24 @@ class Multiplexer:
         status = "success" if error is None else getattr(error, "exit_status", "fail")
         for run in track.open_runs:
             self._bundling.discard(run)
-            yield from self._ask(Msg("close_run", None, run=run, exit_status=status, reason="" if error is None else str(error)))
+            failure = yield from self._close_run(Msg("close_run", None, run=run, exit_status=status, reason="" if error is None else str(error)))
+            error = failure if error is None else error
         for group in track.groups.values():
             yield from self._ask(Msg("wait", None, group=group.key))
         self._resources.leave(track.holder)
         del self._of_holder[track.holder]
         self.decide()
         track.handle.end(None if error is not None else result, error)
+
+    def _close_run(self, message: Msg) -> Plan:
+        """Close a run that a lane has left open; returns what that raises: it is the lane's, which may have failed of just that."""
+        try:
+            yield message
+        except _CONTROL as error:
+            yield from self._end_all(error)
+        except Exception as error:  # noqa: BLE001 - what a message raises is told to whoever started the lane
+            return error
+        return None
 
     # --- messages that reach the RunEngine
 

@@ -13,6 +13,9 @@ from lab.core.errors import LabError
 from plans.cell import WorkCell
 from plans.stubs import Plan, act_alone, cause_of, pause
 
+AGAIN_S = 1.0
+"""Wall seconds between two attempts to ready an instrument."""
+
 
 def make_safe(cell: WorkCell) -> Plan:
     """Heater off, pumps stopped, shutter closed, arm parked.
@@ -41,7 +44,7 @@ def ready(instruments: Iterable[Any], patience_s: float, *, is_after_failure: bo
     instruments : iterable of Instrument
         Others (without health) are left alone.
     patience_s : float
-        Wall seconds during which those that are not ready (unplugged, say) are tried again, once a second.
+        Wall seconds during which those that are not ready (unplugged, say) are tried again.
     is_after_failure : bool
         Clear errors and ready them even if they seem well.
 
@@ -61,7 +64,7 @@ def ready(instruments: Iterable[Any], patience_s: float, *, is_after_failure: bo
         if not wrong or time.monotonic() > deadline:
             return wrong
         waiting = [one for one in waiting if one.name in wrong]
-        yield from pause(1.0)
+        yield from pause(AGAIN_S)
     return {}
 
 
