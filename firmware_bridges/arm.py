@@ -106,6 +106,8 @@ class ArmController(Controller):
         self._speed = settings.speed
         self._velocity_pct = DEFAULT_VELOCITY_PCT
         self._moving = threading.Lock()
+        self._asking_gripper = threading.RLock()
+        """Held from the question to its answer: of two that are open, either may get the answer to the older one."""
         self._motion: Motion | None = None
         self._last_checkpoint = 0
         self._n_halts = 0
@@ -207,7 +209,9 @@ class ArmController(Controller):
         if self._no_gripper:
             return None
         try:
-            return m.GripperState.parse(self._line.ask(_GRIPPER, frozenset({m.GRIPPER_STATE}), refusals=MALFORMED | {_NO_GRIPPER})[0])
+            with self._asking_gripper:
+                reply = self._line.ask(_GRIPPER, frozenset({m.GRIPPER_STATE}), refusals=MALFORMED | {_NO_GRIPPER})[0]
+            return m.GripperState.parse(reply)
         except CommandError as error:
             if f"[{_NO_GRIPPER}]" not in str(error):
                 raise
@@ -261,8 +265,9 @@ class ArmController(Controller):
         deadline = time.monotonic() + self._wall_s(GRIPPER_S)
         with self.waits.waiting() as wait:
             while not motion.cause:
-                epoch = self.waits.epoch
-                state = self._read_gripper()
+                with self._asking_gripper:
+                    epoch = self.waits.epoch
+                    state = self._read_gripper()
                 if state is None:
                     motion.fail(self._no_gripper)
                 elif state.has_done(opening=is_opening):

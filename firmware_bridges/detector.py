@@ -316,11 +316,10 @@ class DetectorController(Controller):
 
     def _await_trigger(self, series: Series, end: int, wait: Wait) -> None:
         """Wait for the frames and for the answer to ``trigger``; returns early when no more frames will come."""
-        lab_s = self._n_images * self._facts.frame_time_s
-        exposure_s = lab_s / self._speed
-        within_s = deadline_s(lab_s, self._speed, SLACK_S)
+        within_s = deadline_s(self._n_images * self._facts.frame_time_s, self._speed, SLACK_S)
         deadline = time.monotonic() + within_s
         is_answered = False
+        acquired_s = time.monotonic()
         epoch = NEVER
         while not self._await_frames(series, end, epoch, min(STATE_S, remaining_s(deadline))):
             if not is_answered and self._trigger_line.is_answered():
@@ -331,7 +330,9 @@ class DetectorController(Controller):
             if state == "error":
                 raise CommandError(f"{self.name}: TRIGGER: the detector went into error{self._error_words(state)}")
             now = time.monotonic()
-            if is_answered and state != "acquire" and now > series.last_arrival_s + exposure_s + QUIET_S:
+            if state == "acquire":
+                acquired_s = now
+            if is_answered and now > max(series.last_arrival_s, acquired_s) + QUIET_S:
                 return
             if now > deadline:
                 raise CommandError(f"{self.name}: TRIGGER: not all {self._n_images} frames came within {within_s:.3g} s; "
