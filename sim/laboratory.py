@@ -7,6 +7,7 @@ What needs numpy is imported when it is used: ``lab sim --help`` has to be quick
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from pydantic import ValidationError
 
-from lab.core.clock import Clock, ScaledClock, WallClock
+from lab.core.clock import Clock, ManualClock, ScaledClock, WallClock
 from lab.core.errors import LabError, ServiceError
+from lab.core.page import TimePage
 from sim.contact import Nozzles, Top
 from sim.faults import Fault, FaultError, load, parse
 from sim.firmware import Server
+from sim.keeper import TimeKeeper
 from sim.switchboard import Switchboard
 
 if TYPE_CHECKING:
@@ -126,6 +129,8 @@ class Laboratory:
         Only for those that must not choose their own.
     state : Path or None
         File in which the world outlives this process; None: it ends with it.
+    page, seats : TimePage or None, and sequence of str
+        With ``speed: max``: where the time is kept for all processes, and whose seats are on it.
 
     Raises
     ------
@@ -137,12 +142,17 @@ class Laboratory:
         When `state` cannot be written, or another process keeps its world there.
     """
 
-    def __init__(self, lab: LabConfig, faults: Sequence[Fault] = (), ports: Mapping[str, int] | None = None, state: Path | None = None) -> None:
+    def __init__(self, lab: LabConfig, faults: Sequence[Fault] = (), ports: Mapping[str, int] | None = None, state: Path | None = None,
+                 page: TimePage | None = None, seats: Sequence[str] = ()) -> None:
         from sim.world import World
         from sim.world_file import WorldFile
 
         self.switchboard = Switchboard()
-        physics, wall = ScaledClock(lab.speed), WallClock()
+        if lab.speed == "max" and page is None:
+            raise ServiceError("speed: given max, without a page to keep the time on; allowed: a number")
+        virtual = ManualClock(page.now_s) if page is not None else None
+        physics: Clock = virtual if virtual is not None else ScaledClock(float(lab.speed))
+        wall = WallClock()
         self.world = World(lab, physics, WorldFile(state) if state is not None else None)
         simulated = {name: config for name, config in lab.instruments.items() if config.endpoint == "sim"}
         self._check_names(faults, simulated)
@@ -151,6 +161,8 @@ class Laboratory:
             own = [fault for fault in faults if fault.instrument == name]
             bench = Bench(name, physics, wall, self.world, self.switchboard, own, (ports or {}).get(name, 0))
             self._servers[name] = _BUILD[config.kind](bench, config)
+        self._keeper = TimeKeeper(page, seats, virtual, self._servers, self.switchboard, self._let_pass) \
+            if page is not None and virtual is not None else None
 
     def start(self) -> dict[str, str]:
         """Open all ports; returns the endpoints by instrument. What was opened is closed again when one fails."""
@@ -161,10 +173,19 @@ class Laboratory:
         except OSError as error:
             self.stop()
             raise ServiceError(f"{name}: its port cannot be opened: {error}") from error
+        if self._keeper is not None:
+            self._keeper.start()
         return endpoints
+
+    def _let_pass(self) -> None:
+        """Let the world come up to its clock."""
+        with self.world.looking_at(""):
+            pass
 
     def stop(self) -> None:
         """Close everything. To be called when the loop has ended, or from another thread."""
+        if self._keeper is not None:
+            self._keeper.stop()
         for server in self._servers.values():
             server.stop()
         self.switchboard.stop()
@@ -205,6 +226,7 @@ class Laboratory:
 def serve() -> int:
     """``python -m sim``: configuration from standard input, answers on standard output; returns the exit status."""
     answers = _own_standard_output()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     lines = _InputLines(sys.stdin.fileno())
     try:
         laboratory = _configured(lines.first())
@@ -238,8 +260,8 @@ def _configured(line: str) -> Laboratory:
     if not line.strip():
         raise ValueError("standard input closed before a configuration came; allowed: one JSON line")
     given = json.loads(line)
-    if not isinstance(given, dict) or not {"lab"} <= given.keys() <= {"lab", "faults", "state"}:
-        raise ValueError('configuration: allowed: {"lab": {...}, "faults": [...], "state": PATH}')
+    if not isinstance(given, dict) or not {"lab"} <= given.keys() <= {"lab", "faults", "state", "page", "seats"}:
+        raise ValueError('configuration: allowed: {"lab": {...}, "faults": [...], "state": PATH, "page": FD, "seats": [...]}')
     if not isinstance(state := given.get("state", ""), str):
         raise ValueError(f"state: given {state!r}; allowed: the path of a file")
     try:
@@ -247,7 +269,8 @@ def _configured(line: str) -> Laboratory:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"lab: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return Laboratory(lab, parse(given.get("faults"), "faults"), state=Path(state) if state else None)
+    page = TimePage(given["page"]) if "page" in given else None
+    return Laboratory(lab, parse(given.get("faults"), "faults"), state=Path(state) if state else None, page=page, seats=given.get("seats", ()))
 
 
 class _InputLines:
