@@ -14,86 +14,15 @@ always wait for the others. ``tests/test_resources.py`` looks for a counter-exam
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
-from lab.core.errors import LabError
+from plans.claims import Claim, Counts, ResourceError, Standing, counted, fits, is_safe, signature, words
+from plans.holders import Holder, Queue, Rank
 
-Counts = Mapping[str, int]
-Claim = Counts | Sequence[Counts]
-Rank = float | Callable[[], float]
+__all__ = ["Claim", "Holder", "Rank", "ResourceError", "Resources"]
 
 PATIENCE = 64
 """So many grants to younger lanes does the oldest waiting lane suffer before lanes that hold nothing have to let it go first."""
-
-
-class ResourceError(LabError):
-    """A recipe asks for what its claim or the laboratory does not allow: mend the recipe. Nothing was taken."""
-
-
-@dataclass(eq=False, slots=True)
-class Holder:
-    """One lane, as `Resources` sees it.
-
-    Parameters
-    ----------
-    name : str
-    number : int
-        Its age: older lanes have smaller numbers.
-    rank : float or callable
-        Who comes first: the smallest.
-    stages : tuple of mapping of resource to count
-        Its claim.
-    stage : int
-        How far it has got in it.
-    held : dict of resource to names of units
-    reserved : dict of resource to count
-        At least what it holds: what it gave back out of turn stays set aside for it as long as others could not be brought to their end without.
-    wanted : mapping of resource to count, or None
-        What it waits for.
-    """
-
-    name: str
-    number: int
-    rank: Rank
-    stages: tuple[Counts, ...]
-    stage: int = 0
-    held: dict[str, list[str]] = field(default_factory=dict)
-    reserved: dict[str, int] = field(default_factory=dict)
-    wanted: Counts | None = None
-    n_passed: int = 0
-    entry: tuple[float, int, Holder] | None = None
-
-    def counts(self) -> dict[str, int]:
-        """How many units of each resource it holds."""
-        return {resource: len(units) for resource, units in self.held.items()}
-
-
-class _Queue:
-    """Holders that wait for the same, in the order in which they are tried."""
-
-    def __init__(self) -> None:
-        self._fixed: list[tuple[float, int, Holder]] = []
-        self._moving: dict[Holder, None] = {}
-
-    def add(self, holder: Holder) -> None:
-        if callable(holder.rank):
-            self._moving[holder] = None
-        else:
-            holder.entry = (holder.rank, holder.number, holder)
-            insort(self._fixed, holder.entry)
-
-    def remove(self, holder: Holder) -> None:
-        if holder.entry is None:
-            del self._moving[holder]
-        else:
-            del self._fixed[bisect_left(self._fixed, holder.entry)]
-            holder.entry = None
-
-    def in_order(self) -> Iterator[tuple[float, int, Holder]]:
-        moving = sorted((_rank(holder), holder.number, holder) for holder in self._moving)
-        return heapq.merge(list(self._fixed), moving) if moving else iter(list(self._fixed))
 
 
 class Resources:
@@ -130,7 +59,7 @@ class Resources:
         self._free = {resource: len(names) for resource, names in self.units.items()}
         """Units that are neither held nor reserved."""
         self._holding: dict[Holder, None] = {}
-        self._queues: dict[tuple[tuple[str, int], ...], _Queue] = {}
+        self._queues: dict[tuple[tuple[str, int], ...], Queue] = {}
         self._by_age: list[tuple[int, Holder]] = []
         self._n_holders = 0
 
@@ -158,12 +87,13 @@ class Resources:
             resource = self._resource(name, unit)
             if unit in self._taken:
                 raise ResourceError(f"lane {name}: cannot hold {unit} from the start, it is taken; allowed: {', '.join(self._untaken(resource)) or 'none'}")
-        wanted = _count(self._resource_of[unit] for unit in holds)
+        wanted = counted(self._resource_of[unit] for unit in holds)
         if holds:
-            self._stage_for(holder, wanted)
+            stage = self._stage_for(holder, wanted)
             if not self._is_grantable(holder, wanted):
                 raise ResourceError(f"lane {name}: cannot hold {', '.join(holds)} from the start: the lanes could then wait for each other for ever")
             self._take(holder, wanted, tuple(holds))
+            holder.stage = stage
         return holder
 
     def leave(self, holder: Holder) -> None:
@@ -182,10 +112,10 @@ class Resources:
         """
         before = holder.stages, holder.stage
         holder.stages, holder.stage = self._stages(holder.name, claim), 0
-        if holder.reserved and not self._is_safe(self._free, self._state()):
+        if holder.reserved and not is_safe(self._free, self._state()):
             holder.stages, holder.stage = before
-            raise ResourceError(f"lane {holder.name}: cannot claim {_words(claim)} while it holds {_words(holder.counts())}: lanes could then wait "
-                                f"for each other for ever; allowed: {_words(before[0][before[1]:])}, or to release first")
+            raise ResourceError(f"lane {holder.name}: cannot claim {words(claim)} while it holds {words(holder.counts())}: lanes could then wait "
+                                f"for each other for ever; allowed: {words(before[0][before[1]:])}, or to release first")
 
     def request(self, holder: Holder, wanted: Counts) -> None:
         """Wait for units, all at once; `decide` grants them.
@@ -196,17 +126,17 @@ class Resources:
             When the lane's claim, or the laboratory, does not allow it.
         """
         if holder.wanted is not None:
-            raise ResourceError(f"lane {holder.name}: asks for {_words(wanted)} while it waits for {_words(holder.wanted)}; allowed: one request at a time")
+            raise ResourceError(f"lane {holder.name}: asks for {words(wanted)} while it waits for {words(holder.wanted)}; allowed: one request at a time")
         self._check(holder.name, "asks for", wanted)
         self._stage_for(holder, wanted)
         holder.wanted, holder.n_passed = dict(wanted), 0
-        self._queues.setdefault(_signature(wanted), _Queue()).add(holder)
+        self._queues.setdefault(signature(wanted), Queue()).add(holder)
         heapq.heappush(self._by_age, (holder.number, holder))
 
     def withdraw(self, holder: Holder) -> None:
         """A lane no longer waits."""
         if holder.wanted is not None:
-            self._queues[_signature(holder.wanted)].remove(holder)
+            self._queues[signature(holder.wanted)].remove(holder)
             holder.wanted = None
 
     def release(self, holder: Holder, units: Sequence[str]) -> None:
@@ -235,7 +165,7 @@ class Resources:
     def _go_on(holder: Holder) -> None:
         """A lane that gives back what only its present stage allows is through with that stage; with one stage at each release."""
         held, following = holder.counts(), holder.stages[holder.stage + 1:holder.stage + 2]
-        if following and _fits(held, following[0]) and _fits(following[0], holder.stages[holder.stage]):
+        if following and fits(held, following[0]) and fits(following[0], holder.stages[holder.stage]):
             holder.stage += 1
 
     def decide(self) -> list[tuple[Holder, dict[str, tuple[str, ...]]]]:
@@ -272,7 +202,7 @@ class Resources:
             if starved is not None and not holder.held and not wanted.keys().isdisjoint(starved.wanted or ()):
                 continue
             # Lanes of one recipe that hold nothing are all alike: one look is enough.
-            alike = (_signature(wanted), holder.stage, tuple(map(_signature, holder.stages))) if not holder.held else holder
+            alike = (signature(wanted), holder.stage, tuple(map(signature, holder.stages))) if not holder.held else holder
             if alike not in known:
                 known[alike] = self._is_grantable(holder, wanted)
             if known[alike]:
@@ -293,8 +223,7 @@ class Resources:
             free[resource] -= n - holder.reserved.get(resource, 0)
             if free[resource] < 0:
                 return False
-        others = [one for one in self._state() if one[0] is not holder]
-        return self._is_safe(free, [*others, (holder, reserved, self._stage_for(holder, wanted))])
+        return is_safe(free, [*self._state(holder), (holder.stages, reserved, self._stage_for(holder, wanted))])
 
     def _reserved_with(self, holder: Holder, wanted: Counts) -> dict[str, int]:
         """What is set aside for a lane once it has what it wants; what was reserved for it is used first."""
@@ -303,54 +232,34 @@ class Resources:
             reserved[resource] = max(reserved.get(resource, 0), len(holder.held.get(resource, ())) + n)
         return reserved
 
-    def _state(self) -> list[tuple[Holder, Counts, int]]:
-        return [(holder, holder.reserved, holder.stage) for holder in self._holding]
-
-    @staticmethod
-    def _is_safe(free: Counts, lanes: Sequence[tuple[Holder, Counts, int]]) -> bool:
-        """Whether the lanes can be advanced, one after the other, until none has anything."""
-        left, rest = dict(free), [(holder.stages, counts, stage) for holder, counts, stage in lanes if counts]
-        while rest:
-            for lane in rest:
-                step = _advance(left, *lane)
-                if step is not None:
-                    break
-            else:
-                return False
-            stages, counts, _ = lane
-            fewer, stage = step
-            for resource, n in counts.items():
-                left[resource] += n - fewer.get(resource, 0)
-            rest.remove(lane)
-            if fewer:
-                rest.append((stages, fewer, stage))
-        return True
+    def _state(self, other_than: Holder | None = None) -> list[Standing]:
+        return [(one.stages, one.reserved, one.stage) for one in self._holding if one is not other_than]
 
     def _lower(self, holder: Holder) -> None:
         """Set aside for a lane no more than it holds, or the least that keeps the state safe."""
         held = holder.counts()
         before = dict(holder.reserved)
         options = [held]
-        options += [dict(stage) for stage in holder.stages[holder.stage:] if _fits(held, stage) and _fits(stage, before)]
+        options += [dict(stage) for stage in holder.stages[holder.stage:] if fits(held, stage) and fits(stage, before)]
         for counts in options:
             lower = {resource: n for resource, n in counts.items() if n}
             free = dict(self._free)
             for resource, n in before.items():
                 free[resource] += n - lower.get(resource, 0)
-            others = [one for one in self._state() if one[0] is not holder]
-            if self._is_safe(free, [*others, (holder, lower, holder.stage)]):
+            if is_safe(free, [*self._state(holder), (holder.stages, lower, holder.stage)]):
                 holder.reserved, self._free = lower, free
                 break
         if not holder.reserved:
             self._holding.pop(holder, None)
 
     def _take(self, holder: Holder, wanted: Counts, named: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Give a lane units: those named, or the first ones that are free."""
+        """Give a lane units: those named, or the best ones that are free."""
         reserved = self._reserved_with(holder, wanted)
         for resource, n in reserved.items():
             self._free[resource] -= n - holder.reserved.get(resource, 0)
         holder.reserved = reserved
-        self._holding[holder] = None
+        if reserved:
+            self._holding[holder] = None
         taken: dict[str, tuple[str, ...]] = {}
         for resource, n in wanted.items():
             units = [unit for unit in named if self._resource_of[unit] == resource] or self._best(resource)[:n]
@@ -370,11 +279,11 @@ class Resources:
         held = holder.counts()
         total = {resource: held.get(resource, 0) + wanted.get(resource, 0) for resource in {*held, *wanted}}
         for i in range(holder.stage, len(holder.stages)):
-            if _fits(total, holder.stages[i]):
+            if fits(total, holder.stages[i]):
                 return i
-            if not _fits(held, holder.stages[i]):
+            if not fits(held, holder.stages[i]):
                 break
-        raise ResourceError(f"lane {holder.name}: asks for {_words(wanted)} and holds {_words(held)}; allowed by its claim: {_words(holder.stages[holder.stage:])}")
+        raise ResourceError(f"lane {holder.name}: asks for {words(wanted)} and holds {words(held)}; allowed by its claim: {words(holder.stages[holder.stage:])}")
 
     def _stages(self, name: str, claim: Claim) -> tuple[Counts, ...]:
         stages = (dict(claim),) if isinstance(claim, Mapping) else tuple(dict(stage) for stage in claim)
@@ -400,40 +309,3 @@ class Resources:
 
     def _untaken(self, resource: str) -> list[str]:
         return [unit for unit in self.units[resource] if unit not in self._taken]
-
-
-def _advance(free: Counts, stages: tuple[Counts, ...], counts: Counts, stage: int) -> tuple[dict[str, int], int] | None:
-    """How little a lane can be brought to hold with what is free now, and in which stage; None when it would have to wait first.
-
-    In each stage on the way it may take up to what the stage allows.
-    """
-    for i in range(stage, len(stages)):
-        if any(n > free[resource] + counts.get(resource, 0) for resource, n in stages[i].items()):
-            return None
-        if _fits(stages[i], counts) and sum(stages[i].values()) < sum(counts.values()):
-            return dict(stages[i]), i
-    return {}, len(stages)
-
-
-def _fits(some: Counts, limit: Counts) -> bool:
-    return all(n <= limit.get(resource, 0) for resource, n in some.items())
-
-
-def _count(names: Iterator[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
-def _signature(counts: Counts) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(counts.items()))
-
-
-def _rank(holder: Holder) -> float:
-    return holder.rank() if callable(holder.rank) else holder.rank
-
-
-def _words(claim: Claim) -> str:
-    stages = [claim] if isinstance(claim, Mapping) else claim
-    return ", then ".join(" + ".join(f"{n} {resource}" for resource, n in stage.items() if n) or "nothing" for stage in stages) or "nothing"
