@@ -44,6 +44,9 @@ class Stirrer(Device):
     rpm = Component(Reading, "STIR_RBV", kind=Kind.normal)
     power = Component(Command, "STIR", kind=Kind.omitted)
 
+    tolerance = float("inf")
+    """How far from its target, rpm, it may be when it is done: `set` does not wait until it has spun up."""
+
     @property
     def position(self) -> float:
         """Speed now, rpm."""
@@ -89,6 +92,9 @@ class Hotplate(BridgedDevice):
     setpoint = Component(Command, "TEMPERATURE_SP", write_pv="TEMPERATURE", kind=Kind.config)
     power = Component(Command, "HEAT_RBV", write_pv="HEAT", kind=Kind.normal)
     stirrer = Component(Stirrer, "")
+
+    tolerance = 5.0
+    """How far from its target, K, a plate may be that holds it: more, and somebody has set it to something else."""
 
     def __init__(self, prefix: str, *, name: str, speed: float = 1.0, config: HotplateConfig | None = None,
                  tolerance_c: float = 1.0, deadline_s: float = 7200.0) -> None:

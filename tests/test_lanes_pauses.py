@@ -282,3 +282,57 @@ def test_the_run_engine_is_rewindable_again_afterwards(engine: RunEngine) -> Non
     arm = Mover("arm", is_prompt=False)
     interrupted(engine, lanes(Lane("moving", move(arm, 1)), resources=NONE), arm.begun, engine.abort)
     assert engine.rewindable
+
+
+def test_a_device_says_itself_how_near_is_near_enough(engine: RunEngine) -> None:
+    class Stirrer(Mover):
+        tolerance = float("inf")
+
+    spinning_up = Stirrer("stirrer", is_prompt=False)
+    plan = lanes(Lane("stirring", move(spinning_up, 300)), resources=NONE)
+    interrupted(engine, plan, spinning_up.begun, engine.request_pause)
+    spinning_up.arrive(at=12.0)
+    assert engine.resume().plan_result == {"stirring": [300]}
+
+
+def test_a_device_that_cannot_say_where_it_is_after_a_pause_fails_its_lane(engine: RunEngine) -> None:
+    class Mute(Mover):
+        @property
+        def position(self) -> float:
+            raise ConnectionError("no reply")
+
+    mute = Mute("mute", is_prompt=False)
+    caught: list[Exception] = []
+
+    def careful() -> Any:
+        try:
+            yield from bps.mv(mute, 10)
+        except CommandError as error:
+            caught.append(error)
+
+    interrupted(engine, lanes(Lane("mute", careful()), resources=NONE), mute.begun, engine.request_pause)
+    mute.arrive()
+    engine.resume()
+    assert str(caught[0]) == "mute: was on its way to 10 during a pause, and cannot say where it is now: no reply"
+
+
+def test_what_arrives_only_after_the_pause_is_looked_at_when_it_has(engine: RunEngine) -> None:
+    slow, other = Mover("slow", is_prompt=False), Mover("other", is_prompt=False)
+    caught: list[Exception] = []
+
+    def careful() -> Any:
+        status = yield from bps.abs_set(slow, 10, group="g")
+        try:
+            yield from bps.wait("g")
+        except CommandError as error:
+            caught.append(error)
+        return status.done
+
+    def later() -> Any:
+        yield from bps.mv(other, 1)
+        slow.arrive(at=4.0)
+
+    interrupted(engine, lanes(Lane("slow", careful()), Lane("other", later()), resources=NONE), other.begun, engine.request_pause)
+    other.arrive()
+    assert engine.resume().plan_result["slow"] is True
+    assert "is now at 4" in str(caught[0])
