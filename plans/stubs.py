@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from bluesky.utils import FailedStatus, Msg
+from bluesky.utils import FailedStatus, Msg, RunEngineControlException
 
 from lab.core.capabilities import Pick, Place, Status
 from lab.core.clock import Clock
@@ -155,10 +155,23 @@ def half_transfer(cell: WorkCell, journal: Journal, command: Pick | Place, origi
         yield from move(cell.arm, command)
     except GeneratorExit:
         raise
+    except RunEngineControlException as error:
+        place = yield from _place_when_stopped(cell)
+        journal.move_failed(number, place, f"interrupted: {error}" if str(error) else "interrupted")
+        raise
     except BaseException as error:
         journal.move_failed(number, _place_after(cell, origin, target, error), str(cause_of(error)))
         raise
     journal.move_done(number)
+
+
+def _place_when_stopped(cell: WorkCell) -> Plan:
+    """Where a sample is whose transfer was interrupted: the arm is stopped first, since it might go on and make the answer wrong."""
+    try:
+        yield from act_alone("stop the arm", cell.arm.make_safe)
+        return GRIPPER if cell.arm.is_holding() else UNKNOWN
+    except (FailedStatus, LabError):
+        return UNKNOWN
 
 
 def _place_after(cell: WorkCell, origin: str, target: str, error: BaseException) -> str:

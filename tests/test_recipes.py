@@ -72,7 +72,7 @@ def test_the_heater_goes_off_when_the_anneal_fails(bench: Bench) -> None:
 
 def test_a_warm_plate_is_cooled_before_a_sample_is_brought_to_it(bench: Bench) -> None:
     for heater in bench.heaters:
-        heater.plate_c = 61.0
+        heater.warm(61.0, constant_s=5000.0)  # slower than anybody expects as long as it has not been seen to cool
     bench.run(Campaign(bench, settings={"max_gap_s": 600.0}))
     assert bench.log.index("heater_a cool 60") < bench.log.index("s0 announced spin -> gripper")
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bluesky.utils import RunEngineInterrupted
-from work_cell import UNPLUGGED, Bench, Campaign, Operation
+from work_cell import UNPLUGGED, Bench, Campaign
 
-from lab.core.capabilities import ArmMove, Park
 from lab.core.errors import CommandError, LedgerError, LinkDown
 from plans.safe import make_safe, ready, safe_now
 
@@ -25,8 +25,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def made_safe(bench: Bench) -> list[str]:
-    """What was made safe, in order."""
-    return [line for line in bench.log if line.endswith("safe") or line == "arm park"]
+    """What was made safe at the end, in order."""
+    return [line for line in bench.log if line.endswith("safe") or line == "arm park"][-len(MADE_SAFE):]
 
 
 def returned(bench: Bench, plan: Callable[[], Any]) -> Any:
@@ -95,34 +95,18 @@ def test_a_document_that_cannot_be_written_ends_the_campaign_safely(bench: Bench
 
 def test_an_abort_from_outside_makes_safe_too(bench: Bench) -> None:
     campaign = Campaign(bench, n=3)
-    bench.detector.trigger = lambda: hanging(bench)  # type: ignore[method-assign]
+    bench.detector.lasts_s["trigger"] = math.inf
+    bench.detector.before["trigger"] = bench.abort
     with pytest.raises(RunEngineInterrupted):
         bench.run(campaign)
     assert made_safe(bench) == MADE_SAFE
     assert campaign.troubles == []
 
 
-def hanging(bench: Bench) -> Operation:
-    """An exposure that never ends by itself; somebody aborts meanwhile."""
-    bench.abort()
-    return Operation()
-
-
 def test_a_move_that_fails_because_it_is_stopped_does_not_fail_the_stop(bench: Bench) -> None:
     campaign = Campaign(bench)
-    moving = Operation()
-
-    def pick(move: ArmMove) -> Operation:
-        if isinstance(move, Park):
-            return bench.arm.do("park")
-        bench.abort()
-        return moving
-
-    def safe() -> Operation:
-        moving.fail(CommandError("arm: the move failed: the arm was made safe"))
-        return bench.arm.do("safe")
-
-    bench.arm.set, bench.arm.make_safe = pick, safe  # type: ignore[method-assign]
+    bench.arm.lasts_s["pick"] = math.inf
+    bench.arm.before["pick"] = bench.abort
     with pytest.raises(RunEngineInterrupted):
         bench.run(campaign)
     assert campaign.troubles == []
@@ -130,7 +114,8 @@ def test_a_move_that_fails_because_it_is_stopped_does_not_fail_the_stop(bench: B
 
 
 def test_a_heater_is_switched_off_by_its_own_anneal_when_that_is_aborted(bench: Bench) -> None:
-    bench.heater.set = lambda temperature_c: hanging(bench)  # type: ignore[method-assign]
+    bench.heater.lasts_s["heat"] = math.inf
+    bench.heater.before["heat"] = bench.abort
     with pytest.raises(RunEngineInterrupted):
         bench.run(Campaign(bench))
     assert bench.log.index("heater_a off") < bench.log.index("heater_a stirrer set 0") < bench.log.index("heater_a safe")

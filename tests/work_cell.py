@@ -19,6 +19,7 @@ from lab.core.recovery import Choice, Policy, Recovery, Rule
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import Station, WorkCell
 from plans.closed_loop import Unfinished, closed_loop
+from plans.cooling import AIR_C
 from plans.expectation import Expectation
 from plans.forecast import Route
 from plans.recipes import RECIPES, Carried, Order, Recipe
@@ -33,7 +34,7 @@ READY = Health(True, "test", "ready", "", 0.1)
 UNPLUGGED = Health(False, "test", "not connected", "unplugged", float("nan"))
 
 LASTS_S = {"pick": 10.0, "place": 10.0, "park": 5.0, "dose": 14.0, "heat": 30.0, "trigger": 7.0}
-"""How long instruments take, laboratory seconds; what is not named is done at once."""
+"""How long instruments take, laboratory seconds; what is not named is done at once, what lasts infinitely goes on until it is stopped."""
 
 
 class Operation(Happening):
@@ -50,8 +51,9 @@ class Operation(Happening):
         return self._error
 
     def fail(self, error: BaseException) -> None:
-        self._error = error
-        self.happen()
+        if not self.done:
+            self._error = error
+            self.happen()
 
 
 class Log(list[str]):
@@ -82,6 +84,7 @@ class Instrument:
         self.lasts_s = dict(LASTS_S)
         self.before: dict[str, Callable[[], None]] = {}
         """Called once, when the call of that name begins."""
+        self._give_up: Callable[[], None] = lambda: None
 
     def do(self, what: str, then: Callable[[], None] = lambda: None) -> Operation:
         """Carry out `what`; at its end, if it does not fail, `then`."""
@@ -101,7 +104,14 @@ class Instrument:
 
         lasts_s = self.lasts_s.get(word, 0.0)
         if lasts_s > 0.0:
-            self.log.clock.after(lasts_s, end)
+            cancel = self.log.clock.after(lasts_s, end) if lasts_s < math.inf else None
+
+            def give_up() -> None:
+                if cancel is not None:
+                    cancel()
+                status.fail(CommandError(f"{self.name}: {what}: it was stopped"))
+
+            self._give_up = give_up
         else:
             end()
         return status
@@ -113,9 +123,11 @@ class Instrument:
         return self.do("recover")
 
     def make_safe(self) -> Operation:
+        self._give_up()
         return self.do("safe")
 
     def stop(self, *, success: bool = False) -> None:
+        self._give_up()
         self.log.append(f"{self.name} stop")
 
     def read(self) -> dict[str, Any]:
@@ -165,26 +177,43 @@ class Stirrer(Instrument):
 
 
 class Heater(Instrument):
-    """Switched off, it is cold at once."""
-
-    plate_c = 25.0
+    """Switched off, it falls towards the room with its time constant; as that is 0 at first, at once."""
 
     def __init__(self, name: str, log: Log) -> None:
         super().__init__(name, log)
         self.stirrer = Stirrer(f"{name} stirrer", log)
         self.off_by_c = 0.0
+        self.constant_s = 0.0
+        self._was_c, self._off_s = AIR_C, 0.0
+        self._is_on = False
+
+    def warm(self, plate_c: float, constant_s: float) -> None:
+        """It is off, and this warm now."""
+        self._was_c, self._off_s, self.constant_s = plate_c, self.log.clock.now(), constant_s
 
     def set(self, temperature_c: float) -> Operation:
-        return self.do(f"heat {temperature_c:g}", lambda: setattr(self, "plate_c", temperature_c - self.off_by_c))
+        def end() -> None:
+            self._is_on, self._was_c = True, temperature_c - self.off_by_c
+
+        return self.do(f"heat {temperature_c:g}", end)
 
     def off(self) -> Operation:
-        return self.do("off", lambda: setattr(self, "plate_c", 25.0))
+        def end() -> None:
+            self._was_c, self._off_s, self._is_on = self.temperature_c(), self.log.clock.now(), False
+
+        return self.do("off", end)
 
     def temperature_c(self) -> float:
-        return self.plate_c
+        if self._is_on:
+            return self._was_c
+        if self.constant_s == 0.0:
+            return AIR_C
+        return AIR_C + (self._was_c - AIR_C) * math.exp(-(self.log.clock.now() - self._off_s) / self.constant_s)
 
     def cool_below(self, temperature_c: float) -> Operation:
-        return self.do(f"cool {temperature_c:g}", lambda: setattr(self, "plate_c", temperature_c))
+        fall_s = self.constant_s * math.log((self.temperature_c() - AIR_C) / (temperature_c - AIR_C))
+        self.lasts_s["cool"] = fall_s + 1e-6
+        return self.do(f"cool {temperature_c:g}")
 
 
 class Synthesiser(Instrument):
@@ -501,9 +530,9 @@ class Bench:
         self.RE = RunEngine({}, context_managers=[])
         self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
 
-    def run(self, *campaigns: Campaign, patience_s: float = 0.0) -> None:
+    def run(self, *campaigns: Campaign, at_once: int | None = None) -> None:
         """Run campaigns to their ends."""
-        self.RE(closed_loop(self.cell, campaigns, patience_s))
+        self.RE(closed_loop(self.cell, campaigns, patience_s=0.0, at_once=at_once))
 
     def abort(self) -> None:
         """Abort from another thread, as people do."""
