@@ -30,7 +30,7 @@ def campaign_by_id(connection: Connection, campaign: str, *, is_locked: bool = F
         When there is none.
     """
     query = select(schema.campaign).where(schema.campaign.c.id == campaign)
-    row = connection.execute(query.with_for_update() if is_locked else query).first()
+    row = connection.execute(query.with_for_update(key_share=True) if is_locked else query).first()
     if row is None:
         raise LedgerError(f"campaign {campaign}: is not in the ledger")
     return row

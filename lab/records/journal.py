@@ -20,7 +20,7 @@ from lab.core.trial import TrialState
 from lab.records import schema
 from lab.records.accounts import draw_dose, liquid_account, reserve
 from lab.records.answers import add_event, campaign_by_id
-from lab.records.places import companions, holder_of, sample_by_id
+from lab.records.places import claim_laboratory, companions, holder_of, sample_by_id
 from lab.records.store import Store
 
 
@@ -75,6 +75,7 @@ class SampleJournal:
             When the sample does not stand at `origin`, is on its way already, or `target` is taken.
         """
         with self._store.write() as connection:
+            claim_laboratory(connection, self.campaign)
             owner = self._check_session(connection)
             self._check_departure(connection, origin)
             taken = holder_of(connection, companions(connection, owner), target)

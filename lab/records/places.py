@@ -29,6 +29,18 @@ def companions(connection: Connection, row: Row[Any]) -> list[str]:
     return [row.id, *(other.id for other in others if is_live(other))]
 
 
+def claim_laboratory(connection: Connection, campaign: str) -> None:
+    """Until the transaction ends, nobody else gives out places of the laboratory in which this campaign runs.
+
+    SQLite has one writer at a time anyway. To be called before anything else is locked, since all lock in the same order.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    table = schema.campaign
+    query = select(table.c.id).where(table.c.id.in_(lab_campaigns(campaign_by_id(connection, campaign))), table.c.status == "running")
+    connection.execute(query.order_by(table.c.id).with_for_update(key_share=True)).all()
+
+
 def holder_of(connection: Connection, campaigns: Sequence[str], place: str) -> str | None:
     """The sample of one of these campaigns that stands at `place`, or is on its way there."""
     if place in NOWHERE:

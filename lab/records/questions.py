@@ -65,6 +65,7 @@ class Questions(Part):
         """
         table = schema.question
         with self._store.write() as connection:
+            connection.execute(select(table.c.id).where(table.c.id == question).with_for_update()).all()  # one at a time: the first counts
             row = _question(connection, question)
             if row.state == "answered":
                 raise LedgerError(f"question {question}: was answered already: {row.choice}, by {row.answered_by} on {row.ended_wall}")
@@ -74,10 +75,8 @@ class Questions(Part):
             if choice not in row.choices:
                 raise LedgerError(f"question {question}: given {choice!r}; allowed: {', '.join(row.choices)}")
             owner = campaign_by_id(connection, row.campaign)
-            changed = connection.execute(update(table).where(table.c.id == question, table.c.state == "open").values(
+            connection.execute(update(table).where(table.c.id == question).values(
                 state="answered", choice=choice, answered_by=by, **self._stamp(connection, owner, "ended")))
-            if changed.rowcount != 1:  # databases with several writers: another one was faster
-                raise LedgerError(f"question {question}: was answered a moment ago")
             add_event(connection, self._store, row.campaign, row.trial, "answer", f"question {question}: {choice}, says {by}",
                       self._stamp(connection, owner, "recorded"))
             return _question(connection, question)

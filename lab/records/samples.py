@@ -13,7 +13,7 @@ from lab.core.trial import TrialState
 from lab.records import schema
 from lab.records.answers import add_event, campaign_by_id, rows_of
 from lab.records.part import Part
-from lab.records.places import NOWHERE, companions, holder_of, places_of, sample_by_id
+from lab.records.places import NOWHERE, claim_laboratory, companions, holder_of, places_of, sample_by_id
 from lab.records.rows import DoseRow, MoveRow, RunRow, SampleRow, StepRow, Unfinished
 
 
@@ -60,6 +60,7 @@ class Samples(Part):
         """
         with self._store.write() as connection:
             row = sample_by_id(connection, sample)
+            claim_laboratory(connection, row.campaign)
             owner = campaign_by_id(connection, row.campaign, is_locked=True)
             taken = holder_of(connection, companions(connection, owner), place)
             if taken is not None and taken != sample:

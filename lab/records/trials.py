@@ -15,7 +15,16 @@ from lab.records.accounts import draw_substrate
 from lab.records.answers import add_event, campaign_by_id, outcome_rows, trials_of
 from lab.records.journal import SampleJournal, next_index, plain
 from lab.records.part import Part
-from lab.records.places import companions, free_places, holder_of, lab_campaigns, places_of, sample_by_id, slot_holder_of
+from lab.records.places import (
+    claim_laboratory,
+    companions,
+    free_places,
+    holder_of,
+    lab_campaigns,
+    places_of,
+    sample_by_id,
+    slot_holder_of,
+)
 
 
 class Trials(Part):
@@ -50,6 +59,7 @@ class Trials(Part):
             When no place of the rack is free, or no substrate left.
         """
         with self._store.write() as connection:
+            claim_laboratory(connection, campaign)
             row = self._check_open(connection, campaign, "start a trial")
             self._change(connection, campaign, index, (TrialState.SUGGESTED,), TrialState.RUNNING, **self._store.stamp("started"))
             mine = schema.sample.c.campaign == campaign, schema.sample.c.trial == index
@@ -144,10 +154,7 @@ class Trials(Part):
     # ------------------------------------------------------------------------------------------------ parts
 
     def _claim(self, connection: Connection, row: Row[Any], place: str | Sequence[str], sample: str) -> str:
-        """The place for a new sample; nobody else gets it, since the transaction writes."""
-        if row.lab_name and not self._store.is_sqlite:  # a database with several writers: one claims after the other
-            connection.execute(select(schema.campaign.c.id).where(schema.campaign.c.lab_name == row.lab_name).order_by(
-                schema.campaign.c.id).with_for_update()).all()
+        """The place for a new sample."""
         live = companions(connection, row)
         if not isinstance(place, str):
             free = free_places(connection, lab_campaigns(row), live, place)
