@@ -176,16 +176,13 @@ class Campaign:
         self._questions = Watch(ledger)
         self._stopped, self._shortage = "", ""
         self._has_failed = False
+        self.n_begun = 0
+        """Samples begun in this session, for its share of the work cell."""
         self.began_lab_s, self.began_wall_s = ledger.campaign(campaign_id).started_lab_s, time.monotonic()
         self.unexpected: Exception | None = None
         self.end: End | None = None
 
     # ------------------------------------------------------------------------------------- what the dispatcher asks
-
-    @property
-    def n_begun(self) -> int:
-        """How many trials have been begun, for the campaign's share of the work cell."""
-        return sum(t.state is not TrialState.SUGGESTED for t in self.trials)
 
     @property
     def ahead_s(self) -> float:
@@ -215,6 +212,7 @@ class Campaign:
         journal = self.ledger.start_trial(self.id, order.trial, slot)
         n_former = sum(sample.trial == order.trial for sample in self.ledger.samples(self.id)) - 1
         metadata = {**order.metadata, "sample": journal.sample}
+        self.n_begun += 1
         begun = replace(order, sample=journal.sample, place=slot, key=journal.sample, metadata=metadata, n_former=n_former)
         return begun, self.told(begun, journal)
 
@@ -411,11 +409,11 @@ class Campaign:
     def _lacking(self, order: Order) -> str:
         """What the order needs and the laboratory has not, in words with what to do; empty when nothing lacks."""
         if not self._free_slots():
-            return f"no empty substrate left in the rack; put new ones in, then: lab refill {self.lab} substrates"
+            return f"no empty substrate left in the rack; put new ones in, then: lab refill {self.lab} rack"
         stock = {row.account: row for row in self.ledger.stock(self.lab)}
         for liquid, needed_ml in doses_of(order).items():
             row = stock.get(f"liquid:{liquid}")
             if row is not None and row.available < needed_ml:
                 return (f"{liquid}: {row.available:.3g} mL left, the next sample needs {needed_ml:.3g} mL; "
-                        f"refill it, then: lab refill {self.lab} liquid:{liquid}")
+                        f"refill it, then: lab refill {self.lab} {liquid}")
         return ""

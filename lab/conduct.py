@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bluesky.utils import RunEngineInterrupted, TransitionError
@@ -111,7 +112,8 @@ class Conduct:
         """
         session, campaigns = self._session, self._campaigns
         folders = [session.home.frames(campaign.id) for campaign in campaigns]
-        cell = work_cell(session.lab, session.devices, session.clock, folders[0].parent)
+        cell = replace(work_cell(session.lab, session.devices, session.clock, folders[0].parent), exclusions=session.lab.exclusions,
+                       check=self._check_interlocks)
         end: End | None = End("interrupted", "the session ended")
         session.ended_by, session.running[:] = "", [campaign.id for campaign in campaigns]
         with self._interruptible():
@@ -141,6 +143,12 @@ class Conduct:
             if campaign.unexpected is not None:
                 raise campaign.unexpected
         return [(campaign, campaign.end) for campaign in campaigns if campaign.end is not None]
+
+    def _check_interlocks(self, devices: Sequence[Any]) -> None:
+        """Raise InterlockError while an interlock forbids that one of these devices begins something."""
+        guards = self._session.guards
+        if guards is not None:
+            guards.interlocks.check([name for device in devices for name in guards.instruments_of(device)])
 
     def _run(self, plan: Any) -> End | None:
         """Run the plan, through pauses; returns the end that came from outside, None when the plan came to its own."""

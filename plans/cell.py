@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lab.core.capabilities import Arm, Instrument
 from lab.core.clock import Clock
 from lab.core.errors import CommandError
+from lab.core.interlocks import Exclusions
 
 _SAFE_FIRST = ("annealer", "synthesiser")
 """Roles of what is made safe before the arm: what burns, then what spills."""
@@ -47,7 +49,11 @@ class WorkCell:
     clock : Clock
         Laboratory time.
     frames : Path
-        Folder for the frames of this campaign.
+        Folder for the frames, one for each campaign in it.
+    exclusions : Exclusions
+        What must not move at the same time.
+    check : callable
+        Raises InterlockError while an interlock forbids that one of these devices begins something.
     """
 
     arm: Arm
@@ -55,6 +61,8 @@ class WorkCell:
     rack: tuple[str, ...]
     clock: Clock
     frames: Path
+    exclusions: Exclusions = field(default_factory=lambda: Exclusions((), {}))
+    check: Callable[[Sequence[Any]], None] = lambda devices: None
 
     def of(self, role: str) -> tuple[Station, ...]:
         """The stations of a role, in the order of lab.yaml."""

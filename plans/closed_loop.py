@@ -21,7 +21,7 @@ from lab.core.recovery import Choice
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
 from plans.cooling import Cooling
-from plans.dispatch import Dispatcher, next_campaign
+from plans.dispatch import Dispatcher, Progress, next_campaign
 from plans.forecast import Route
 from plans.lanes import Lane, LaneHandle, LanesFailed, first_of, lanes, spawn
 from plans.life import ARM, Keeper, Life
@@ -139,8 +139,8 @@ def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: flo
     units = {role: tuple(station.name for station in cell.of(role)) for role in dict.fromkeys(one.role for one in cell.stations)}
     try:
         loop = _Loop(cell, conductors, Dispatcher(units, wait_error=COOLING_ERROR), at_once)
-        first = Lane("dispatcher", loop.plan(patience_s), claim={ARM: 1})
-        yield from lanes(first, resources=Resources({ARM: (ARM,), **units}, prefer=loop.readiness_s), resting=cell.clock.resting)
+        first = Lane("dispatcher", loop.plan(patience_s), claim=dict.fromkeys((ARM, *cell.exclusions.needed_by(cell.arm.name)), 1))
+        yield from lanes(first, resources=Resources({ARM: (ARM,), **units, **cell.exclusions.resources}, prefer=loop.readiness_s), resting=cell.clock.resting)
     except LanesFailed as failure:
         raise failure.causes["dispatcher"] from failure
     finally:
@@ -321,11 +321,14 @@ class _Loop:
         self._handles[sample] = yield from spawn(Lane(sample, life.plan(), claim=life.stages(first), rank=lambda: self._rank(life)))
 
     def _life(self, conductor: Conductor, one: Unfinished) -> Life:
-        return Life(self._cell, conductor, conductor.route(one.order), one.order, one.journal, self._changed,
+        return Life(self._cell, conductor, conductor.route(one.order), one.order, one.journal, self._changed, self._leave_arm_s,
                     first=one.first if one.first is not None else 0, ended_s=one.ended_s, candidates=one.candidates)
 
     def _rank(self, life: Life) -> float:
         return self._dispatcher.rank(life.progress, [other.progress for other in self._lives.values()], self._cell.clock.now())
+
+    def _leave_arm_s(self, progress: Progress) -> float:
+        return self._dispatcher.move_in_s(progress, [life.progress for life in self._lives.values()], self._cell.clock.now())
 
     def _changed(self) -> None:
         happened, self._change = self._change, Happening()

@@ -17,7 +17,7 @@ from bluesky.utils import FailedStatus, Msg, RunEngineControlException
 
 from lab.core.capabilities import Pick, Place, Status
 from lab.core.clock import WallClock
-from lab.core.errors import EmptyPlace, GapError, InstrumentError, LabError, LedgerError, NotBegun
+from lab.core.errors import EmptyPlace, GapError, InstrumentError, InterlockError, LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
 from lab.core.recovery import EXPLAINED, Choice, Policy, Rule
 from lab.core.sample import GRIPPER, UNKNOWN
@@ -29,7 +29,7 @@ from plans.recipes import Carried, Order, Recipe, Task
 from plans.safe import ready
 from plans.situation import Now
 from plans.statuses import Elapsed, Happening
-from plans.stubs import Plan, cause_of, half_transfer, pause, start, step, transfer
+from plans.stubs import Plan, cause_of, half_transfer, hold, pause, start, step, transfer
 
 ARM = "arm"
 """The resource that is the arm; stations are resources by their role."""
@@ -127,6 +127,8 @@ class Life:
         Told before and after each move and dose.
     changed : callable
         Called whenever `progress` has changed.
+    leave_arm_s : callable
+        Progress -> how long this sample should leave the arm to others whose time limit runs, laboratory seconds.
     first : int
         Index of the step to begin with: what a resumed sample has behind it is not done again.
     ended_s : float or None
@@ -136,9 +138,11 @@ class Life:
     """
 
     def __init__(self, cell: WorkCell, keeper: Keeper, route: Route, order: Order, journal: Journal, changed: Callable[[], None],
-                 first: int = 0, ended_s: float | None = None, candidates: Sequence[str] = ()) -> None:
+                 leave_arm_s: Callable[[Progress], float] = lambda progress: 0.0, first: int = 0, ended_s: float | None = None, candidates: Sequence[str] = ()) -> None:
         self._cell, self._keeper, self.order, self._journal, self._changed = cell, keeper, order, journal, changed
         self._recipe: Recipe = keeper.recipe
+        self._leave_arm_s = leave_arm_s
+        self._arm = (ARM, *cell.exclusions.needed_by(cell.arm.name))
         self._first, self._ended_s, self._candidates = first, ended_s, tuple(candidates)
         self.progress = Progress(order.sample, route, first - 1, "waiting", cell.clock.now() if ended_s is None else ended_s)
         self._station: Station | None = None
@@ -184,9 +188,13 @@ class Life:
         found: list[dict[str, int]] = []
         roles = [one.role for one in self._recipe.steps[index:]]
         for before, role in zip([None, *roles], roles, strict=False):
-            moving = Counter([role, ARM] + ([before] if before is not None else []))
-            found += [dict(moving), {role: 1}]
-        return (*found, dict(Counter([ARM, *roles[-1:]])))
+            moving = Counter([role, *self._arm] + ([before] if before is not None else []))
+            found += [dict(moving), {role: 1} | dict.fromkeys(self._excluded(*self._cell.of(role)), 1)]
+        return (*found, dict(Counter([*self._arm, *roles[-1:]])))
+
+    def _excluded(self, *stations: Station) -> tuple[str, ...]:
+        """What has to be held while something moves at these stations, beside them."""
+        return self._cell.exclusions.needed_by(*(station.name for station in stations))
 
     # ------------------------------------------------------------------------------------------------ steps
 
@@ -254,9 +262,17 @@ class Life:
     def _carry_out(self, index: int, task: Task) -> Plan:
         step_ = self._recipe.steps[index]
         self._check_gap(index)
+        yield from self._allowed([task.station.device])
+        alone = self._excluded(task.station)
+        if alone:
+            yield from acquire(*alone)
         self._is(index, "working")
-        with step(self._journal, task.station.name, step_.describe(self.order), step_.name):
-            yield from step_.plan(task)
+        try:
+            with step(self._journal, task.station.name, step_.describe(self.order), step_.name):
+                yield from step_.plan(task)
+        finally:
+            if alone:
+                yield from release(*alone)
 
     def _check_gap(self, index: int) -> None:
         """Whether the step still comes in time.
@@ -409,11 +425,26 @@ class Life:
         InstrumentError
             The same, later.
         """
+        yield from self._allowed(devices)
         problems = yield from ready(devices, self._keeper.policy.patience_s)
         if problems:
             said = "; ".join(f"{name} is not ready: {problem}" for name, problem in problems.items())
             is_untouched = self._station is None and self._first == 0 and self._keeper.whereabouts(self.order) == self.order.place
             raise NotBegun(f"not begun: {said}") if is_untouched else InstrumentError(said)
+
+    def _allowed(self, devices: Sequence[Any]) -> Plan:
+        """Wait as long as an interlock forbids that one of these begins something: the sample loses nothing but time."""
+        said = ""
+        while True:
+            try:
+                self._cell.check(devices)
+            except InterlockError as error:
+                if str(error) != said:
+                    said = str(error)
+                    self._keeper.trouble(f"sample {self.order.sample} waits: {said}")
+                yield from pause(AGAIN_S)
+            else:
+                return
 
     def _recover(self) -> Plan:
         """Ready the instruments that this lane holds, as far as they let themselves."""
@@ -426,14 +457,16 @@ class Life:
     def _take_arm(self, done: int) -> Plan:
         if not self._has_arm:
             self._is(done, "waiting")
-            yield from acquire(ARM)
+            while (wait_s := self._leave_arm_s(self.progress)) > 0:
+                yield from hold(self._cell.clock, wait_s)
+            yield from acquire(*self._arm)
             self._has_arm = True
 
     def _let_go(self, *stations: Station | None) -> Plan:
         """Give back stations that the sample has left, and the arm."""
         units = [station.name for station in stations if station is not None]
         if self._has_arm:
-            units.append(ARM)
+            units += self._arm
             self._has_arm = False
         if units:
             yield from release(*units)

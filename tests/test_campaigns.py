@@ -23,7 +23,8 @@ pytestmark = pytest.mark.timeout(300)  # whole laboratories, also on a busy mach
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 LAB = str(Path(sys.executable).parent / "lab")
-QUICK = ["--set", "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--speed", "1500"]
+QUICK = ["--set", "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--speed", "1500", "--set", "settings.max_gap_s=20000"]
+"""At 1500 times its speed a transfer takes minutes of laboratory time, since what is exchanged takes wall time."""
 
 
 class Run:
@@ -117,7 +118,7 @@ def test_a_campaign_runs_to_its_budget_and_standard_output_is_one_json_object(ca
     assert best["parameters"]["cs"] + best["parameters"]["fa"] + best["parameters"]["ma"] == pytest.approx(1.0, abs=1e-9)
     assert best["outcomes"]["perovskite_fraction"]["sem"] > 0
     assert result["lab_s"] > 1000 > result["wall_s"] > 0
-    assert set(result["stations"]) == {"arm", "synthesiser", "plate_a", "stage"}
+    assert set(result["stations"]) == {"arm", "synthesiser", "plate_a", "plate_b", "stage"}
     assert "3/3  done" in err
     assert f"lab show {result['campaign']}" in err
 
@@ -130,7 +131,7 @@ from lab.home import Home
 from lab.progress import Lines
 from lab.session import Session
 root, home = Path(sys.argv[1]), Home(Path(sys.argv[2]))
-config = load_campaign(root / "examples/perovskite.yaml", {"budget.trials": 2, "optimizer.engine": "sobol"})
+config = load_campaign(root / "examples/perovskite.yaml", {"budget.trials": 2, "optimizer.engine": "sobol", "settings.max_gap_s": 20000})
 lab = load_lab(root / "examples/lab.yaml", {"speed": 1500})
 with Session(lab, home) as session:
     campaign, end = session.run_campaign(config, Lines())
@@ -243,7 +244,7 @@ def test_a_closed_terminal_ends_a_campaign_safely_and_impatience_does_not_hurry_
 
 def test_a_killed_session_leaves_a_truthful_ledger_and_no_process(lab: Any) -> None:
     run = lab(*perovskite(trials=10))
-    run.until("2/10  try")
+    run.until("/10  done")
     assert len(run.children) >= 5
     run.process.kill()
     run.process.wait(10)
@@ -252,7 +253,7 @@ def test_a_killed_session_leaves_a_truthful_ledger_and_no_process(lab: Any) -> N
     shown = run.show()
     assert shown["status"] == "interrupted"
     states = [trial["state"] for trial in shown["table"]]
-    assert states[0] == "completed"
+    assert states.count("completed") == 1
     assert "running" not in states
 
 
@@ -269,15 +270,15 @@ def test_a_killed_bridge_is_started_again_and_the_campaign_goes_on(lab: Any) -> 
     assert sum(trial["state"] == "completed" for trial in run.show()["table"]) >= 2
 
 
-def test_a_killed_simulator_ends_the_campaign_at_once_and_is_its_cause(lab: Any) -> None:
+def test_a_killed_simulator_interrupts_the_campaign_at_once_and_is_its_cause(lab: Any) -> None:
     run = lab(*perovskite("--json", trials=10))
-    run.until("2/10  try")
+    run.until("/10  done")
     (simulator,) = [child for child in run.children if child.status() != psutil.STATUS_ZOMBIE and "sim" in child.cmdline()]
     simulator.kill()
     status, out, err = run.finish()
-    assert status == 1, err
+    assert status == 130, err
     result = json.loads(out)
-    assert result["status"] == "failed"
+    assert result["status"] == "interrupted"
     assert result["cause"].startswith("the simulated laboratory died (exit status -9; log: ")
     assert result["trials"]["completed"] == 1
     assert "Traceback" not in err
@@ -321,7 +322,7 @@ def test_real_measurements_stand_behind_the_instruments(lab: Any) -> None:
     if not table.exists():
         pytest.skip("the folder of real experiment tables is not here")
     run = lab("run", "examples/p3ht-table.yaml", "--world", str(table), "--speed", "1500", "--set", "budget.trials=3", "--set",
-              "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--json")
+              "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--set", "settings.max_gap_s=20000", "--json")
     status, out, err = run.finish()
     assert status == 0, err
     best = json.loads(out)["best"]
