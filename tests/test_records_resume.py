@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,14 +122,24 @@ ledger.add_suggestion(campaign, Suggestion({"cs": 0.75}, "sobol"))
 """
 
 
+@pytest.fixture(scope="module")
+def killed_half(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A ledger whose session was killed with three samples in the machine and one suggestion more; its folder, and the campaign."""
+    folder = tmp_path_factory.mktemp("killed")
+    killed(folder / "ledger.sqlite", HALF)
+    with Ledger(folder / "ledger.sqlite", ManualClock()) as ledger:
+        return folder, ledger.campaign("film").id
+
+
 @pytest.fixture
-def half(tmp_path: Path, ledger: Ledger) -> str:
-    """A campaign whose session was killed with three samples in the machine and one suggestion more."""
-    killed(tmp_path / "ledger.sqlite", HALF)
-    return ledger.campaign("film").id
+def half(tmp_path: Path, killed_half: tuple[Path, str]) -> str:
+    """The killed campaign. To be named before `ledger`, which then opens a copy of its ledger."""
+    folder, campaign = killed_half
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return campaign
 
 
-def test_what_was_under_way_is_told_to_the_session_that_resumes(ledger: Ledger, half: str) -> None:
+def test_what_was_under_way_is_told_to_the_session_that_resumes(half: str, ledger: Ledger) -> None:
     dosed, dosing, moving = ledger.unfinished(half)
     assert [(u.trial, u.slot, u.place, u.last_place) for u in (dosed, dosing, moving)] == [
         (0, "rack.1", "place_0", "place_0"), (1, "rack.2", "place_1", "place_1"), (2, "rack.3", UNKNOWN, "rack.3")]
@@ -142,7 +153,7 @@ def test_what_was_under_way_is_told_to_the_session_that_resumes(ledger: Ledger, 
     assert dict(dosed.planned) == {"cs": 0.5} and dict(dosed.executed) == {"cs": 0.51}
 
 
-def test_what_is_unconfirmed_stays_so_when_the_campaign_runs_again(ledger: Ledger, half: str) -> None:
+def test_what_is_unconfirmed_stays_so_when_the_campaign_runs_again(half: str, ledger: Ledger) -> None:
     before = ledger.unfinished(half)
     ledger.reopen_campaign(half)
     assert ledger.unfinished(half) == before
@@ -151,7 +162,7 @@ def test_what_is_unconfirmed_stays_so_when_the_campaign_runs_again(ledger: Ledge
     assert [t.state for t in ledger.trials(half)] == [TrialState.RUNNING] * 3 + [TrialState.SUGGESTED]
 
 
-def test_the_resuming_session_says_once_how_it_ended(ledger: Ledger, half: str) -> None:
+def test_the_resuming_session_says_once_how_it_ended(half: str, ledger: Ledger) -> None:
     ledger.reopen_campaign(half)
     _, dosing, moving = ledger.unfinished(half)
     journal = ledger.journal_of(half, dosing.trial)
@@ -171,7 +182,7 @@ def test_the_resuming_session_says_once_how_it_ended(ledger: Ledger, half: str) 
     assert [d.state for d in ledger.doses(half)] == ["done", "failed"]
 
 
-def test_a_person_says_where_a_sample_is(ledger: Ledger, half: str) -> None:
+def test_a_person_says_where_a_sample_is(half: str, ledger: Ledger) -> None:
     ledger.reopen_campaign(half)
     dosed, _, moving = ledger.unfinished(half)
     with pytest.raises(LedgerError, match=f"{moving.sample}: cannot be at place_0: {dosed.sample} is there or on its way there"):
@@ -260,7 +271,7 @@ ACTIONS = st.lists(st.sampled_from(["suggest", "start", "move", "confirm", "dose
                    max_size=24)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(actions=ACTIONS, n_interruptions=st.integers(1, 3))
 def test_the_optimiser_sees_the_same_trials_before_and_after_any_interruption(actions: list[str], n_interruptions: int) -> None:
     with Ledger("sqlite://", ManualClock()) as ledger:  # in memory

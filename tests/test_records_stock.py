@@ -215,7 +215,7 @@ def test_several_processes_never_draw_more_than_there_is(tmp_path: Path, ledger:
     assert account(ledger).balance == 0.0 and "".join(said).count("empty") == 6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["set", "add", "done", "failed", "open"]), st.floats(0.001, 3.0)), max_size=12))
 def test_no_order_of_doses_and_refills_loses_a_drop(happened: list[tuple[str, float]]) -> None:
     with Ledger("sqlite://", ManualClock()) as ledger:  # in memory
