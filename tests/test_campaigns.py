@@ -118,7 +118,7 @@ def test_a_campaign_runs_to_its_budget_and_standard_output_is_one_json_object(ca
     assert best["parameters"]["cs"] + best["parameters"]["fa"] + best["parameters"]["ma"] == pytest.approx(1.0, abs=1e-9)
     assert best["outcomes"]["perovskite_fraction"]["sem"] > 0
     assert result["lab_s"] > 1000 > result["wall_s"] > 0
-    assert set(result["stations"]) == {"arm", "synthesiser", "plate_a", "plate_b", "stage"}
+    assert set(result["stations"]) == {"arm", "synthesiser", "plate_a", "plate_b", "plate_c", "stage"}
     assert "3/3  done" in err
     assert f"lab show {result['campaign']}" in err
 
@@ -334,7 +334,7 @@ def test_check_names_every_instrument_and_what_its_firmware_says(lab: Any) -> No
     status, out, err = lab("check", "examples/lab.yaml", "--json").finish()
     assert status == 0, err
     rows = {row["instrument"]: row for row in json.loads(out)["instruments"]}
-    assert set(rows) == {"pump", "hotplate_a", "hotplate_b", "arm", "detector", "plc"}
+    assert set(rows) == {"pump", "hotplate_a", "hotplate_b", "hotplate_c", "arm", "detector", "plc"}
     assert "NE1000" in rows["pump"]["identity"]
     assert "Meca500" in rows["arm"]["identity"]
     assert rows["hotplate_a"]["limits"]["TEMPERATURE"] == [0, 200, "degC"]

@@ -52,7 +52,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
 def test_a_person_moves_measures_runs_a_campaign_and_leaves(terminal: Any) -> None:
     screen = terminal("--speed", "1500")
     opening = screen.until(r"In \[1\]: ")
-    assert "7 devices: pump, hotplate_a, hotplate_b, arm, detector, plc, synthesiser" in opening
+    assert "8 devices: pump, hotplate_a, hotplate_b, hotplate_c, arm, detector, plc, synthesiser" in opening
     assert 'campaign("examples/perovskite.yaml")' in screen.type("lab.help()")
     assert "()" in screen.type("RE(bps.mv(pump.cs.rate, 2))")
     assert "2.0" in screen.type("pump.cs.rate.get()")

@@ -125,7 +125,7 @@ def test_a_parameter_that_no_instrument_can_execute_is_refused(tmp_path: Path) -
 
 def test_bounds_beyond_an_instruments_limits_are_refused(tmp_path: Path) -> None:
     hot = [{"name": "anneal_temperature", "type": "range", "bounds": [60, 260]}]
-    with pytest.raises(ConfigError, match=r"parameters\.0\.bounds: given 260\.0 degC; allowed: 0\.\.200 degC \(limits of hotplate_a\.TEMPERATURE, hotplate_b\.TEMPERATURE\)"):
+    with pytest.raises(ConfigError, match=r"parameters\.0\.bounds: given 260\.0 degC; allowed: 0\.\.200 degC \(limits of hotplate_a\.TEMPERATURE, hotplate_b\.TEMPERATURE, hotplate_c\.TEMPERATURE\)"):
         prepared(campaign(tmp_path, parameters=hot, constraints=[]))
 
 
@@ -208,12 +208,12 @@ def stations(lab: LabConfig, **changed: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"plate_a": {"instrument": "hotplate_c"}},
-         r"lab\.yaml: stations\.plate_a\.instrument: given 'hotplate_c', which is no instrument; allowed: hotplate_a, hotplate_b of kind hotplate"),
-        ({"plate_a": {"instrument": "pump"}}, r"stations\.plate_a\.instrument: given 'pump' of kind pump; allowed: hotplate_a, hotplate_b of kind hotplate"),
+        ({"plate_a": {"instrument": "hotplate_x"}},
+         r"lab\.yaml: stations\.plate_a\.instrument: given 'hotplate_x', which is no instrument; allowed: hotplate_a, hotplate_b, hotplate_c of kind hotplate"),
+        ({"plate_a": {"instrument": "pump"}}, r"stations\.plate_a\.instrument: given 'pump' of kind pump; allowed: hotplate_a, hotplate_b, hotplate_c of kind hotplate"),
         ({"plate_b": {"instrument": "hotplate_a"}},
          r"stations\.plate_b\.instrument: given hotplate_a, which stands at plate_a; allowed: one station to an instrument"),
-        ({"plate_b": {"instrument": ""}}, r"stations\.plate_b\.instrument: given nothing; allowed: one of hotplate_a, hotplate_b of kind hotplate"),
+        ({"plate_b": {"instrument": ""}}, r"stations\.plate_b\.instrument: given nothing; allowed: one of hotplate_a, hotplate_b, hotplate_c of kind hotplate"),
         ({"second": {"instrument": ""}}, r"stations\.second\.instrument: given detector, which stands at stage"),
         ({"rack": {"instrument": "pump"}}, r"stations\.rack\.instrument: given 'pump'; allowed: nothing, since a rack has no instrument"),
         ({"stage": {"role": "oven"}}, r"stations\.stage\.role: given 'oven'; allowed: input should be 'synthesiser', 'annealer', 'detector' or 'rack'"),

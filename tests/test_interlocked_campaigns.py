@@ -75,7 +75,7 @@ with Session(lab, home, say=said.append) as session:
     Watcher.thread.join(60)
     seen |= {"status": end.status, "cause": end.cause, "said": said,
              "noted": [one.text for one in session.ledger.events(campaign.id) if one.kind == "interlock"],
-             "heaters": [session.devices[name].power.get() for name in ("hotplate_a", "hotplate_b")]}
+             "heaters": [session.devices[name].power.get() for name in ("hotplate_a", "hotplate_b", "hotplate_c")]}
     try:
         session.run_campaign(config, Lines())
     except Exception as error:
