@@ -67,6 +67,28 @@ def resume(
 
 
 @app.command()
+def plan(
+    campaign: Annotated[Path, typer.Argument(help="campaign.yaml")],
+    lab: LabOption = None,
+    world: Annotated[Path | None, typer.Option("--world", help="CSV of real measurements as the hidden response")] = None,
+    assignments: SetOption = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="so many instead of the budget's trials")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="draw the schedule into this file: .svg or .png")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+) -> None:
+    """Rehearse a campaign before anything moves: how long it takes, what it takes, and what stands in its way."""
+    with errors_in_words():
+        from lab.home import Home
+        from lab.rehearsal.ahead import raise_first
+        from lab.rehearsal.command import plan as rehearse
+        from lab.rehearsal.table import render
+
+        report, problems = rehearse(campaign, lab, world, assignments or [], samples, picture, Home.default())
+        show_data(report, render, as_json)
+        raise_first(problems)
+
+
+@app.command()
 def sim(
     kind: Annotated[str, typer.Argument(help=", ".join(TABLES))],
     faults: FaultsOption = None,

@@ -73,6 +73,7 @@ def run(files: Sequence[Path], lab_file: Path | None, table: Path | None, speed:
     configs = [load_campaign(file, for_campaign) for file in files]
     lab_path = lab_path_of(lab_file, configs[0], files[0])
     lab = prepared(load_lab(lab_path, for_lab), lab_path, configs, files, table)
+    look_ahead(lab, lab_path, configs, files)
     asked = list(zip(configs, map(str, files), strict=True))
     return _conduct(lab, faults, lambda session, lines: session.run_campaigns(asked, lines))
 
@@ -117,6 +118,20 @@ def prepared(lab: LabConfig, lab_path: Path, configs: Sequence[CampaignConfig], 
         if other.world != found[0].world:
             raise ConfigError(str(file), "objectives", config.objective.name, f"one table as the world of all campaigns, as of {files[0]}")
     return found[0]
+
+
+def look_ahead(lab: LabConfig, lab_path: Path, configs: Sequence[CampaignConfig], files: Sequence[Path]) -> None:
+    """Refuse what cannot be done before anything is started, and say what somebody will have to do on the way.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from lab.rehearsal.ahead import quick_check
+
+    for config, file in zip(configs, files, strict=True):
+        for said in quick_check(lab, config, lab_file=str(lab_path), campaign_file=str(file), home=Home.default()):
+            Lines().trouble(said)
 
 
 def lab_path_of(given: Path | None, campaign: CampaignConfig, campaign_file: Path) -> Path:

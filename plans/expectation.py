@@ -34,6 +34,7 @@ class Expectation:
     def __init__(self, recipe: Recipe, typical: Order, durations: Mapping[str, Sequence[float]]) -> None:
         self._recipe, self._durations = recipe, durations
         self._orders: deque[Order] = deque([typical], maxlen=N_TYPICAL)
+        self._known: dict[int, tuple[Order | None, Mapping[str, Sequence[float]], Route]] = {}
 
     def learn(self, durations: Mapping[str, Sequence[float]]) -> None:
         """Further durations are on record."""
@@ -43,10 +44,19 @@ class Expectation:
         """What an order will take; None: a typical one."""
         if order is not None and all(order is not known for known in self._orders):
             self._orders.append(order)
+            self._known.clear()
+        durations, known = self._durations, self._known.get(id(order))  # another thread may learn meanwhile
+        if known is not None and known[1] is durations:  # asked for at each look ahead, and the same until something is learned
+            return known[2]
+        found = self._route(order, durations)
+        self._known[id(order)] = (order, durations, found)
+        return found
+
+    def _route(self, order: Order | None, durations: Mapping[str, Sequence[float]]) -> Route:
         typical = self._typical_s()
         prior = Route(tuple(StepForecast(step.name, step.role, typical[step.name], SPREAD, step.prepare_s, self._gap_s(step.max_gap, order))
                             for step in self._recipe.steps), self._recipe.transfer_s)
-        learned = Learning(prior).route({name: values for name, values in self._durations.items() if not name.startswith("prepare ")})
+        learned = Learning(prior).route({name: values for name, values in durations.items() if not name.startswith("prepare ")})
         if order is None:
             return learned
         steps = tuple(replace(known, mean_s=max(known.mean_s + step.expected_s(order) - typical[step.name], 0.2 * known.mean_s))

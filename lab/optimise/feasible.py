@@ -46,3 +46,29 @@ def _can_be_met(space: Space, constraints: list[LinearConstraint]) -> bool:
     found = milp(np.zeros(len(ranges)), constraints=Rows(np.array(rows), np.array(least), np.array(most)), bounds=Bounds(low, high),
                  integrality=np.array([p.is_integer for p in ranges], dtype=int))
     return found.x is not None
+
+
+def extent(space: Space) -> dict[str, tuple[float, float]]:
+    """The least and the greatest value that each range parameter can have, with all constraints kept.
+
+    Raises
+    ------
+    ValueError
+        When the constraints cannot be met.
+    """
+    ranges = space.ranges
+    whole = np.array([p.is_integer for p in ranges], dtype=int)
+    rows = [Rows(np.array([dict(c.coefficients).get(p.name, 0.0) for p in ranges]), -np.inf if c.operator == "<=" else c.bound,
+                 np.inf if c.operator == ">=" else c.bound) for c in space.constraints]
+    bounds = Bounds([p.low for p in ranges], [p.high for p in ranges])
+    bound = {name for c in space.constraints for name in c.names}
+    found = {p.name: (p.low, p.high) for p in ranges}
+    for i, p in enumerate(ranges):
+        if p.name not in bound:
+            continue
+        ends = [milp(sign * np.eye(len(ranges))[i], constraints=rows, bounds=bounds, integrality=whole) for sign in (1.0, -1.0)]
+        if any(end.x is None for end in ends):
+            check_feasible(space)
+            raise ValueError(f"constraints: given {'; '.join(map(str, space.constraints))}; allowed: constraints that leave at least one point")
+        found[p.name] = (float(ends[0].x[i]), float(ends[1].x[i]))
+    return found
