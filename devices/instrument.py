@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ophyd import Component, Device, Kind
 
 from devices import timekeeping
@@ -23,6 +25,8 @@ class BridgedDevice(Device):
         PV prefix of the instrument with its colon: ``f"{lab.prefix}{name}:"``.
     name : str
     """
+
+    _refreshed_s = math.nan
 
     answers = Component(Reading, "CONNECTED", kind=Kind.omitted)
     identity = Component(Reading, "IDENTITY", is_text=True, kind=Kind.omitted)
@@ -62,9 +66,11 @@ class BridgedDevice(Device):
         return self.reset_errors.set(1)
 
     def refresh(self) -> None:
-        """In virtual time, have the bridge read the instrument anew: what it last read may be older than the last leap."""
-        if timekeeping.is_virtual():
+        """In virtual time, have the bridge read the instrument anew if time has leapt since: its last reading may be older."""
+        now_s = timekeeping.clock().now()
+        if timekeeping.is_virtual() and now_s != self._refreshed_s:
             self.poll.set(1).wait()
+            self._refreshed_s = now_s
 
     def make_safe(self) -> OperationStatus:
         """Have the bridge make the instrument safe."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil, sqrt
 from typing import Protocol
 
@@ -178,7 +179,7 @@ class Line:
         way_mm = float(np.linalg.norm(target[:3, 3] - begin[:3, 3]))
         _, turn_deg = turn_between(begin, target)
         n = min(_MOST_KNOTS, max(1, ceil(way_mm / _KNOT_MM), ceil(turn_deg / _KNOT_DEG)))
-        knots = _knots(start, begin, target, settings, command, n)
+        knots = _knots(start, target.tobytes(), settings.trf.tobytes(), settings.wrf.tobytes(), command, n)
         if distance(knots[0], knots[-1]) > 180.0:
             raise refusal(1010, command)
         profile = max(Trapezoid.of(way_mm, settings.cart_lin_vel, CART_ACC_MM_S2 * settings.cart_acc / 100.0),
@@ -224,10 +225,14 @@ def _reached(flange: Matrix, near: Six, command: str, posture: tuple[int, int, i
         raise refusal(1016, command) from error
 
 
-def _knots(start: Six, begin: Matrix, target: Matrix, settings: Settings, command: str, n: int) -> tuple[Six, ...]:
+@lru_cache(maxsize=512)
+def _knots(start: Six, target: bytes, trf: bytes, wrf: bytes, command: str, n: int) -> tuple[Six, ...]:
+    """Joints along a line. Frames come as the bytes of their arrays: an arm goes the same ways again and again, and each is solved once."""
+    settings = Settings(trf=_frame(trf), wrf=_frame(wrf))
+    begin, end = settings.tool(start), _frame(target)
     knots = [start]
     for k in range(1, n + 1):
-        frame = settings.flange(between(begin, target, k / n))
+        frame = settings.flange(between(begin, end, k / n))
         try:
             # Near the last knot, so the posture is kept: a line cannot change it.
             knots.append(inverse_frame(frame, knots[-1]))
@@ -237,6 +242,10 @@ def _knots(start: Six, begin: Matrix, target: Matrix, settings: Settings, comman
         if distance(knots[-2], knots[-1]) > _JUMP_DEG or not is_within_limits(knots[-1]):
             raise refusal(1012, command)
     return tuple(knots)
+
+
+def _frame(raw: bytes) -> Matrix:
+    return np.frombuffer(raw).reshape(4, 4)
 
 
 def _slowed(profile: Trapezoid, knots: Sequence[Six]) -> Trapezoid:
@@ -250,5 +259,7 @@ def _slowed(profile: Trapezoid, knots: Sequence[Six]) -> Trapezoid:
 
 
 def _mixed(start: Six, end: Six, fraction: float) -> Six:
+    if fraction == 1.0:
+        return end  # exactly, so that the way from there is known again
     a, b, c, d, e, f = (p + (q - p) * fraction for p, q in zip(start, end, strict=True))
     return a, b, c, d, e, f

@@ -31,6 +31,9 @@ LOOK_S = 0.0001
 STALL_S = 2.0
 """Nothing has changed for so long, wall seconds: time begins to creep."""
 
+WATCH_EVERY_S = 0.1
+"""How often it is seen to that something changes, wall seconds."""
+
 CREEP_S, CREEP_EVERY_S = 0.5, 0.005
 """So many laboratory seconds every so many wall seconds: 100 times as fast as the wall."""
 
@@ -66,6 +69,7 @@ class TimeKeeper:
         self._is_leaping = False
         self._changes: tuple[int, ...] = ()
         self._changed_at = time.monotonic()
+        self._watch_at = 0.0
         self._is_creeping = False
         self.n_leaps = 0
         self._stopping = threading.Event()
@@ -87,11 +91,14 @@ class TimeKeeper:
 
     def _run(self) -> None:
         try:
-            while not self._stopping.wait(LOOK_S):
-                look = self._page.look(len(self._names))
-                if self._is_leaping or look.is_at_rest:
-                    self._switchboard.call(partial(self._turn, look))
-                self._watch(look)
+            while not self._stopping.is_set():
+                time.sleep(LOOK_S)
+                if self._is_leaping or self._page.is_quiet:
+                    look = self._page.look(len(self._names))
+                    if self._is_leaping or look.is_at_rest:
+                        self._switchboard.call(partial(self._turn, look))
+                if time.monotonic() >= self._watch_at:
+                    self._watch(self._page.look(len(self._names)))
         except BaseException:
             self._switchboard.quit()  # a laboratory whose time has stopped is lost, and has to be seen to be
             raise
@@ -129,6 +136,7 @@ class TimeKeeper:
     def _watch(self, look: Look) -> None:
         """Creep when nothing changes though something is under way."""
         now = time.monotonic()
+        self._watch_at = now + (CREEP_EVERY_S if self._is_creeping else WATCH_EVERY_S)
         if look.changes != self._changes or look.n_working:
             if self._is_creeping and look.changes != self._changes:
                 log.info("virtual time goes on at %.1f s", self._page.now_s)
@@ -144,7 +152,6 @@ class TimeKeeper:
             self._is_creeping = True
             log.warning("virtual time has stood still for %g s at %.1f s: %s; it creeps on", STALL_S, self._page.now_s, self._who(look))
         self._switchboard.call(partial(self._leap, min(self._physics.now() + CREEP_S, max(look.next_s, self._page.now_s))))
-        self._stopping.wait(CREEP_EVERY_S)
 
     def _who(self, look: Look) -> str:
         """Who is busy, for people."""

@@ -120,6 +120,11 @@ class TimePage:
         """A leap is complete: what anybody has seen of physics before is history."""
         self._whole[_EPOCH] += 1
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the session only waits, at a glance."""
+        return bool(self._whole[_IS_QUIET])
+
     def look(self, n_seats: int) -> Look:
         """What everybody says, with the first `n_seats` seats."""
         cells = self._whole
