@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 from lab.core.best import best_trial
 from lab.core.clock import Clock
 from lab.core.config import CampaignConfig
-from lab.core.errors import LabError, LedgerError, NotBegun
+from lab.core.errors import ConsumableError, LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
 from lab.core.recovery import Choice, Policy
 from lab.core.space import ChoiceParameter, Space, Value
@@ -196,24 +196,28 @@ class Campaign:
         thought = Thought()
 
         def work() -> None:
-            thought.order = self._next_order()
+            if self.end is None:
+                thought.order = self._next_order()
 
         self._in_thread("suggest", work, thought)
         return thought
 
     def begin(self, order: Order) -> tuple[Order, Journal] | None:
-        short = self._lacking(order)
+        short, journal = self._lacking(order), None
+        if not short:
+            try:
+                journal = self.ledger.start_trial(self.id, order.trial, self._rack)
+            except ConsumableError as error:
+                short = str(error)
         if short != self._shortage:
             self._shortage = short
             self.trouble(f"waiting: {short}" if short else "refilled: going on")
-        if short:
+        if journal is None:
             return None
-        slot = self._free_slots()[0]
-        journal = self.ledger.start_trial(self.id, order.trial, slot)
-        n_former = sum(sample.trial == order.trial for sample in self.ledger.samples(self.id)) - 1
-        metadata = {**order.metadata, "sample": journal.sample}
         self.n_begun += 1
-        begun = replace(order, sample=journal.sample, place=slot, key=journal.sample, metadata=metadata, n_former=n_former)
+        *former, sample = [row for row in self.ledger.samples(self.id) if row.trial == order.trial]
+        metadata = {**order.metadata, "sample": sample.id}
+        begun = replace(order, sample=sample.id, place=sample.slot, key=sample.id, metadata=metadata, n_former=len(former))
         return begun, self.told(begun, journal)
 
     def route(self, order: Order | None) -> Route:
@@ -297,10 +301,13 @@ class Campaign:
         return spent
 
     def close(self, end: End) -> None:
-        """Write the end into the ledger; the thread of the optimiser is given back."""
+        """Write the end into the ledger; the thread of the optimiser is given back.
+
+        What has been measured is evaluated before; a suggestion that nobody waits for is not worked out any more.
+        """
         self.end = end
         try:
-            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._thread.shutdown(wait=True)
             self._questions.close()
             self.ledger.close_campaign(self.id, end.status, end.cause)  # type: ignore[arg-type]
         finally:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
+from lab.core.errors import LedgerError
 from lab.core.recovery import Choice
 from lab.records.ledger import Ledger
 from plans.statuses import Happening
+
+log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 """Wall seconds between two looks at the ledger while a question is open."""
@@ -37,8 +41,12 @@ class Question:
 
     def withdraw(self, instead: Choice) -> None:
         """Nobody answered in time: the answer is `instead`, given by the policy; one that came at the last moment counts."""
-        if not self.look():
+        try:
             self._ledger.answer(self.number, instead.value, "policy (no answer in time)")
+        except LedgerError:
+            if not self.look():
+                raise
+        else:
             self.look()
 
 
@@ -65,13 +73,26 @@ class Watch:
     def close(self) -> None:
         """No more looks."""
         self._is_over.set()
-        if self._thread is not None:
-            self._thread.join()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def _look(self) -> None:
         while not self._is_over.wait(LOOK_S):
             with self._lock:
-                self._open = [question for question in self._open if not question.look()]
+                asked = list(self._open)
+            answered = [question for question in asked if self._is_answered(question)]
+            with self._lock:
+                self._open = [question for question in self._open if question not in answered]
                 if not self._open:
                     self._thread = None
                     return
+
+    @staticmethod
+    def _is_answered(question: Question) -> bool:
+        try:
+            return question.look()
+        except LedgerError:  # the campaign ends of it at its next entry; until then nobody knows of an answer
+            log.exception("question %d cannot be looked up", question.number)
+            return False

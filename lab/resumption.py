@@ -13,6 +13,7 @@ from lab.campaign import Campaign
 from lab.core.errors import CommandError, LabError, SampleError
 from lab.core.sample import REMOVED, UNKNOWN
 from lab.records.documents import JsonlWriter, read_run
+from lab.records.rows import MoveRow
 from lab.records.rows import Unfinished as Left
 from plans.closed_loop import Unfinished
 from plans.recipes import Step
@@ -39,21 +40,26 @@ def unfinished(campaign: Campaign, documents: JsonlWriter, places: Sequence[str]
     for row in campaign.ledger.samples(campaign.id):
         if row.id not in known and row.place not in (row.slot, REMOVED) and row.state != "lost":
             journal = campaign.ledger.journal_of(campaign.id, row.trial, row.id)
-            for move in campaign.ledger.moves(row.id):
+            moves = campaign.ledger.moves(row.id)
+            for move in moves:
                 if move.state == "unconfirmed":
                     journal.move_failed(move.id, UNKNOWN, GONE)
             order = replace(campaign.order_of(row.trial), sample=row.id, place=row.slot, key=row.id)
-            found.append(Unfinished(order, campaign.told(order, journal), None, candidates=tuple(places)))
+            found.append(Unfinished(order, campaign.told(order, journal), None, candidates=_candidates(moves, row.slot, places)))
     return found
+
+
+def _candidates(moves: Sequence[MoveRow], slot: str, places: Sequence[str]) -> tuple[str, ...]:
+    """Where a sample can be, the ends of its last moves first."""
+    ends = [place for move in reversed(moves) for place in (move.target, move.origin)]
+    return tuple(place for place in dict.fromkeys([*ends, *places]) if place in (*places, slot))
 
 
 def _take_up(campaign: Campaign, left: Left, documents: JsonlWriter, places: Sequence[str]) -> Unfinished:
     """One trial that had begun."""
     journal = campaign.ledger.journal_of(campaign.id, left.trial, left.sample)
-    candidates = list(places)
     if (move := left.unconfirmed_move) is not None:
         journal.move_failed(move.id, UNKNOWN, GONE)
-        candidates = [move.target, move.origin, *places]
     for dose in left.unconfirmed_doses:
         journal.dose_failed(dose.key, {}, GONE)
     steps = campaign.recipe.steps
@@ -61,7 +67,7 @@ def _take_up(campaign: Campaign, left: Left, documents: JsonlWriter, places: Seq
     n_former = sum(row.trial == left.trial for row in campaign.ledger.samples(campaign.id)) - 1
     order = replace(campaign.order_of(left.trial), sample=left.sample, place=left.slot, key=left.sample, n_former=n_former)
     one = Unfinished(order, campaign.told(order, journal), n_done, _ended_s(left, steps, n_done),
-                     tuple(place for place in dict.fromkeys(candidates) if place != left.slot))
+                     _candidates(left.moves, left.slot, places))
     if any(step.is_last_reading for step in steps[:n_done]):
         return replace(one, first=None, verdict=_evaluated(campaign, one, left, documents))
     return replace(one, verdict=_verdict(one, left, steps[n_done]))
@@ -92,8 +98,8 @@ def _verdict(one: Unfinished, left: Left, step: Step) -> LabError | None:
 
 def _evaluated(campaign: Campaign, one: Unfinished, left: Left, documents: JsonlWriter) -> LabError | None:
     """Evaluate from the documents on disk; returns why the sample has to be made again."""
-    for run in reversed(left.runs):
-        found = read_run(documents.path(run.uid))
+    for path in (documents.path(run.uid) for run in reversed(left.runs)):
+        found = read_run(path) if path.exists() else []
         if any(name == "descriptor" and doc.get("name") == "primary" for name, doc in found):
             campaign.evaluate_now(one.order, found)
             return None
