@@ -322,7 +322,7 @@ class Campaign:
     # ------------------------------------------------------------------------------------- in the thread
 
     def _next_order(self) -> Order | None:
-        trials = self.trials
+        trials, basis = self.ledger.known(self.id)
         again = next((t for t in trials if t.state is TrialState.SUGGESTED), None)
         if again is not None:
             return self._order(again.index, again.planned)
@@ -333,7 +333,7 @@ class Campaign:
             self._stopped, self._has_failed = f"no suggestion: {error}", True
             return None
         self._thinking_wall_s = time.monotonic() - began
-        index = self.ledger.add_suggestion(self.id, suggestion)
+        index = self.ledger.add_suggestion(self.id, suggestion, basis)
         order = self._order(index, suggestion.values)
         self._reporter.suggested(self, order, suggestion)
         return order

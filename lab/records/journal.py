@@ -20,6 +20,7 @@ from lab.core.trial import TrialState
 from lab.records import schema
 from lab.records.accounts import draw_dose, liquid_account, reserve
 from lab.records.answers import add_event, campaign_by_id
+from lab.records.part import note_change
 from lab.records.places import claim_laboratory, companions, holder_of, sample_by_id
 from lab.records.store import Store
 
@@ -178,6 +179,7 @@ class SampleJournal:
             self._check_running(connection, "executed values")
             known = connection.execute(select(schema.trial.c.executed).where(self._trial)).scalar_one()
             connection.execute(update(schema.trial).where(self._trial).values(executed={**known, **added}))
+            note_change(connection, self.campaign, self.trial)
 
     def run_opened(self, uid: str) -> None:
         """Documents of this sample are in the run `uid`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, update
+from sqlalchemy import Connection, Row, and_, insert, select, update
 
 from lab.core.errors import LedgerError
 from lab.core.trial import TrialState
@@ -12,6 +12,13 @@ from lab.records import schema
 from lab.records.answers import campaign_by_id, last_lab_s, process_of
 from lab.records.process import Process
 from lab.records.store import Store, iso
+
+
+def note_change(connection: Connection, campaign: str, index: int) -> None:
+    """Keep what a trial is now, in the transaction that changed it."""
+    trial, change = schema.trial, schema.change
+    now = select(trial.c.campaign, trial.c.trial, trial.c.state, trial.c.executed).where(trial.c.campaign == campaign, trial.c.trial == index)
+    connection.execute(insert(change).from_select(["campaign", "trial", "state", "executed"], now))
 
 
 class Part:
@@ -50,6 +57,7 @@ class Part:
         changed = connection.execute(update(schema.trial).where(mine, schema.trial.c.state.in_([s.value for s in allowed])).values(
             state=state.value, **values))
         if changed.rowcount == 1:
+            note_change(connection, campaign, index)
             return
         now = connection.execute(schema.trial.select().where(mine)).first()
         if now is None:

@@ -92,7 +92,20 @@ trial = Table(
     *_when("suggested"),
     *_when("started", is_optional=True),
     *_when("ended", is_optional=True),
+    Column("basis", Integer),
 )
+"""`basis` is the number of the last `change` that the optimiser knew when it suggested the trial; NULL: nobody has said."""
+
+change = Table(
+    "change", metadata,
+    Column("id", Integer, primary_key=True),
+    *_of_trial(),
+    Column("state", String(16), nullable=False),
+    Column("executed", JSON, nullable=False),
+    _trial_key(),
+    Index("change_of_campaign", "campaign"),
+)
+"""What a trial became, each time it changed: by these the optimiser's knowledge at any time can be told (`Trials.known_for`)."""
 
 outcome = Table(
     "outcome", metadata,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from lab.core.errors import ConsumableError, LedgerError
 from lab.core.sample import UNKNOWN
+from lab.core.space import Value
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.records import schema
 from lab.records.accounts import draw_substrate
 from lab.records.answers import add_event, campaign_by_id, outcome_rows, trials_of
 from lab.records.journal import SampleJournal, next_index, plain
-from lab.records.part import Part
+from lab.records.part import Part, note_change
 from lab.records.places import (
     claim_laboratory,
     companions,
@@ -30,16 +33,42 @@ from lab.records.places import (
 class Trials(Part):
     """Life of trials."""
 
-    def add_suggestion(self, campaign: str, suggestion: Suggestion) -> int:
-        """Book a suggestion; returns the index of its trial."""
+    def add_suggestion(self, campaign: str, suggestion: Suggestion, basis: int | None = None) -> int:
+        """Book a suggestion; returns the index of its trial. `basis`: what it was made from (`known`)."""
         planned = plain(suggestion.values, f"{campaign}: suggestion")
         with self._store.write() as connection:
             self._check_open(connection, campaign, "add a suggestion")
             index = next_index(connection, campaign)
             connection.execute(insert(schema.trial).values(
                 campaign=campaign, trial=index, state=TrialState.SUGGESTED.value, planned=planned, executed={},
-                origin=suggestion.origin, suggest_s=float(suggestion.seconds), cause="", **self._store.stamp("suggested")))
+                origin=suggestion.origin, suggest_s=float(suggestion.seconds), cause="", basis=basis, **self._store.stamp("suggested")))
+            note_change(connection, campaign, index)
         return index
+
+    def known(self, campaign: str) -> tuple[list[Trial], int]:
+        """All trials as they are now, to suggest the next one from, and the number by which `add_suggestion` remembers this moment."""
+        with self._store.read() as connection:
+            last = connection.execute(select(func.max(schema.change.c.id)).where(schema.change.c.campaign == campaign)).scalar()
+            return trials_of(connection, campaign), 0 if last is None else int(last)
+
+    def known_for(self, campaign: str, index: int) -> list[Trial]:
+        """The trials as they were when the trial at `index` was suggested: the optimiser makes the same point of them at any time, to the last bit.
+
+        Raises
+        ------
+        LedgerError
+            When the suggestion does not say what it was made from (a ledger of version 1, or a point that a person gave).
+        """
+        change = schema.change
+        with self._store.read() as connection:
+            now = {trial.index: trial for trial in trials_of(connection, campaign)}
+            mine = schema.trial.c.campaign == campaign, schema.trial.c.trial == index
+            basis = connection.execute(select(schema.trial.c.basis).where(*mine)).scalar()
+            if basis is None:
+                raise LedgerError(f"{campaign}: trial {index}: nobody has said what it was suggested from")
+            last = select(func.max(change.c.id)).where(change.c.campaign == campaign, change.c.id <= basis).group_by(change.c.trial)
+            rows = connection.execute(select(change).where(change.c.id.in_(last)).order_by(change.c.trial)).all()
+        return [_as_it_was(now[row.trial], TrialState(row.state), row.executed) for row in rows]
 
     def start_trial(self, campaign: str, index: int, place: str | Sequence[str]) -> SampleJournal:
         """Make a sample of a suggested trial; returns the journal that the plan writes.
@@ -169,6 +198,12 @@ class Trials(Part):
         if taken is not None:
             raise LedgerError(f"{sample}: cannot begin at {place}: it is the slot of {taken}")
         return place
+
+
+def _as_it_was(trial: Trial, state: TrialState, executed: Mapping[str, Value]) -> Trial:
+    """A trial at an earlier time; an outcome does not change once it is there."""
+    return replace(trial, state=state, executed=MappingProxyType(executed), cause="", sample="",
+                   outcome=trial.outcome if state is TrialState.COMPLETED else None)
 
 
 def _current_sample(connection: Connection, campaign: str, index: int) -> Row[Any]:

@@ -1,0 +1,199 @@
+"""One campaign, killed again and again until its budget is spent."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.crash.laboratory import GONE_S, SESSION, Disagreement, Glance, Started, processes_of, until
+from tests.crash.schedule import ALL, POWER, Kill, kills
+
+SESSION_S = 300.0
+"""Wall seconds within which a session ends that nobody kills."""
+
+SETTINGS = {"optimizer.engine": "sobol", "lab.catalogue": "false", "budget.failures": "1000", "budget.hours": "null"}
+"""What is changed in examples/perovskite.yaml: short campaigns, that no failure ends."""
+
+WORDS = {0: "done", 130: "interrupted"}
+
+
+@dataclass
+class Tally:
+    """What was done and found; one for each campaign, summed up at the end."""
+
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By victim and phase."""
+    missed: int = 0
+    """Drawn kills that came too late: the process had ended."""
+    sessions: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    disagreements: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        self.kills.update(other.kills)
+        self.counts.update(other.counts)
+        self.missed += other.missed
+        self.sessions += other.sessions
+        self.disagreements += other.disagreements
+
+
+class Killed:
+    """A campaign that is killed as drawn, and resumed until it is done.
+
+    Parameters
+    ----------
+    folder : Path
+        For its homes.
+    chances : random.Random
+    n_trials : int
+    speed : str
+    more : mapping
+        Further settings.
+    """
+
+    def __init__(self, folder: Path, chances: random.Random, n_trials: int, speed: str = "max", more: dict[str, str] | None = None) -> None:
+        self._folder, self._chances = folder, chances
+        self._settings = {**SETTINGS, "budget.trials": str(n_trials), **(more or {})}
+        self._speed = speed
+        self._n_homes = 1
+        self.home = folder / "home-1"
+        self.tally = Tally()
+        self.happened: list[str] = []
+
+    def run(self, enough: Sequence[Kill] | None = None, most: int = 60) -> None:
+        """Until it is done. With `enough`, only these kills, one a session; else as drawn, at most `most` of them."""
+        given = list(enough) if enough is not None else None
+        while self._status() != "done":
+            if given is not None:
+                planned = [given.pop(0)] if given else []
+            else:
+                planned = kills(self._chances) if sum(self.tally.kills.values()) < most else []
+            self._session(planned)
+
+    # ------------------------------------------------------------------------------------------------ sessions
+
+    def _session(self, planned: Sequence[Kill]) -> None:
+        has_begun = self._glance("select count(*) from campaign") > 0
+        arguments = ["resume"] if has_begun else ["run", "examples/perovskite.yaml", "--speed", self._speed,
+                                                  *(part for key, value in self._settings.items() for part in ("--set", f"{key}={value}"))]
+        former = self._glance("select count(*) from session")
+        self.happened.append(f"lab {arguments[0]}: {'; '.join(map(str, planned)) or 'to its end'}")
+        self.tally.sessions += 1
+        started = Started(self.home, arguments)
+        killed: list[Kill] = []
+        try:
+            for kill in planned:
+                if started.has_ended or not self._kill(started, kill, former):
+                    self.tally.missed += 1
+                    break
+                killed.append(kill)
+                self.tally.kills[kill.victim, kill.phase] += 1
+            status = started.wait(SESSION_S)
+        finally:
+            if not started.has_ended:
+                started.kill_all(self._chances)
+            started.wait_gone()
+        self.happened.append(f"  ended with {status} after {time.monotonic() - started.began:.1f} s; killed: {'; '.join(map(str, killed)) or 'none'}")
+        self._check_status(status, killed)
+        if killed and killed[-1].victim == POWER:
+            self._move_on()
+
+    def _check_status(self, status: int, killed: Sequence[Kill]) -> None:
+        victims = {kill.victim for kill in killed}
+        if victims & {SESSION, ALL, POWER}:
+            allowed = {-9, 0}
+        elif "simulator" in victims:
+            allowed = {130, 0} | ({1} if any(kill.victim == "simulator" and kill.phase == "start" for kill in killed) else set())
+        else:
+            allowed = {0}
+        if any(kill.phase == "after Ctrl-C" for kill in killed):
+            allowed |= {130, 0}
+        if any(kill.phase == "start" and kill.is_bridge for kill in killed):
+            allowed |= {1}
+        if status not in allowed:
+            self.tally.disagreements.append(f"{self.home}: lab {self.happened[-2]}: exit status {status}; allowed: {sorted(allowed)}")
+
+    # ------------------------------------------------------------------------------------------------ kills
+
+    def _kill(self, started: Started, kill: Kill, former: int) -> bool:
+        """Wait for the phase, then kill; whether there was anything left to kill."""
+        if not self._wait_for(started, kill.phase, former):
+            return False
+        if kill.phase == "after Ctrl-C":
+            time.sleep(self._chances.uniform(0.0, 4.0))
+            started.interrupt()
+        end = time.monotonic() + kill.delay_s
+        until(lambda: started.has_ended or time.monotonic() >= end, kill.delay_s + 1.0, 0.001)
+        if started.has_ended:
+            return False
+        if kill.victim == POWER:
+            self._n_homes += 1
+            started.frozen_copy(self._folder / f"home-{self._n_homes}")
+            started.kill_all(self._chances)
+            return True
+        if kill.victim == ALL:
+            started.kill_all(self._chances)
+            return True
+        return started.kill(kill.victim)
+
+    def _wait_for(self, started: Started, phase: str, former: int) -> bool:
+        if phase == "start":
+            return True
+        since = self._glance("select max(id) from step") if phase not in ("resuming", "running", "after Ctrl-C") else 0
+        measured = "select count(*) from step where name = 'measure' and state = 'done'"
+        n_measured = self._glance(measured) if phase == "evaluate" else 0
+
+        def has_come() -> bool:
+            if started.has_ended or self._glance("select count(*) from session") <= former:
+                return started.has_ended
+            if phase == "evaluate":
+                return self._glance(measured) > n_measured
+            if phase in ("cast", "anneal", "measure", "transfer"):
+                return self._glance("select count(*) from step where name = ? and state = 'busy' and id > ?", phase, since) > 0
+            return True
+
+        return until(has_come, SESSION_S) and not started.has_ended
+
+    # ------------------------------------------------------------------------------------------------ the home
+
+    def _glance(self, query: str, *values: object) -> int:
+        return Glance(self.home / "ledger.sqlite").number(query, *values)
+
+    def _status(self) -> str:
+        if self._glance("select count(*) from campaign where status = 'done'"):
+            return "done"
+        if self._glance("select count(*) from campaign where status = 'failed'"):
+            raise Disagreement(f"{self.home}: the campaign has failed: {self.happened[-3:]}")
+        return "interrupted"
+
+    def _move_on(self) -> None:
+        """The disk is put into another machine: what it held is at another place, and its last bytes are torn."""
+        left = processes_of(self.home)
+        if left:
+            raise Disagreement(f"{self.home}: still used by {left} {GONE_S:g} s after the end")
+        shutil.rmtree(self.home)
+        self.home = self._folder / f"home-{self._n_homes}"
+        tear(self.home, self._chances)
+
+
+def tear(home: Path, chances: random.Random) -> None:
+    """What was being written when the power failed is there in part: a page of the ledger's log, a line of a run and of the world."""
+    (home / "ledger.sqlite-shm").unlink(missing_ok=True)
+    log = home / "ledger.sqlite-wal"
+    if log.exists():
+        with log.open("ab") as file:
+            file.write(chances.randbytes(chances.randrange(1, 9000)))
+    for path, text in ((home / "world.json", '{"time_s": 12'), *((run, '["event", {"uid') for run in _open_runs(home))):
+        if path.exists() and path.stat().st_size and chances.random() < 0.7:
+            with path.open("ab") as file:
+                if path.read_bytes().endswith(b"\n"):
+                    file.write(text.encode()[:chances.randrange(1, len(text))])
+
+
+def _open_runs(home: Path) -> list[Path]:
+    return [path for path in sorted((home / "runs").glob("*.jsonl")) if not path.read_bytes().rstrip().rpartition(b"\n")[2].startswith(b'["stop"')]
