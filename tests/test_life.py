@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from work_cell import UNPLUGGED, Bench, Campaign, Question, drops
 
-from lab.core.capabilities import ArmMove, Health, Pick
-from lab.core.errors import CommandError, GapError, LedgerError, LinkDown, NotBegun
+from lab.core.capabilities import ArmMove, Health, Pick, Place
+from lab.core.errors import CommandError, ConsumableError, GapError, LedgerError, LinkDown, NotBegun
 from lab.core.recovery import Choice, Rule
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.life import Stuck
@@ -241,6 +241,19 @@ def delays_pick(bench: Bench, place: str, *lasts_s: float) -> None:
     bench.arm.set = slow  # type: ignore[method-assign, assignment]
 
 
+def test_a_sample_for_which_too_little_of_a_liquid_is_left_is_put_away_undosed_and_made_again(bench: Bench) -> None:
+    campaign = Campaign(bench)
+
+    def too_little(key: str, volumes_ml: object) -> None:
+        raise ConsumableError("liquid:cs: 0.1 mL left")
+
+    bench.arm.before["place"] = lambda: setattr(campaign.journals["s0"], "dose_announced", too_little)
+    bench.run(campaign)
+    assert campaign.remade == [("s0", "liquid:cs: 0.1 mL left")]
+    assert campaign.measured_samples == ["s0.2"]
+    assert sum("synthesiser dose" in line for line in bench.log) == 1
+
+
 # ------------------------------------------------------------------------------------------------------- rules
 
 
@@ -292,6 +305,27 @@ def test_a_step_may_be_taken_as_done(bench: Bench) -> None:
     bench.run(campaign)
     assert campaign.measured_samples == ["s0"]
     assert not campaign.failures
+
+
+def test_a_station_that_cannot_be_reached_may_be_left_out(bench: Bench) -> None:
+    breaks_to(bench, "plate_a", "plate_b")
+    campaign = Campaign(bench, rules=[Rule(step="transfer", do="finish")])
+    bench.run(campaign)
+    assert "arm place stage" in bench.log
+    assert campaign.measured_samples == ["s0"]
+    assert campaign.places == {"s0": "rack.1"}
+
+
+def breaks_to(bench: Bench, *places: str) -> None:
+    """The arm cannot put anything down at these places."""
+    carry_out = bench.arm.set
+
+    def broken(move: ArmMove) -> object:
+        if isinstance(move, Place) and move.place in places:
+            bench.arm.fails["place"] = [CommandError("arm: [1016] unreachable")]
+        return carry_out(move)
+
+    bench.arm.set = broken  # type: ignore[method-assign, assignment]
 
 
 def test_a_rule_may_end_the_campaign_once_the_other_samples_are_done(bench: Bench) -> None:

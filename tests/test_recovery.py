@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from lab.core.errors import CommandError, GapError, LinkDown, LinkTimeout
+from lab.core.errors import CommandError, ConsumableError, GapError, LabError, LinkDown, LinkTimeout
 from lab.core.recovery import Choice, Policy, Recovery, Rule
 
 
@@ -24,12 +24,13 @@ def test_without_rules_a_broken_line_is_tried_once_more_and_all_else_is_skipped(
     assert plain.decide(CommandError("pump: stalled"), "cast", done).choice is Choice.SKIP
 
 
-def test_a_sample_that_came_too_late_is_made_anew_once() -> None:
+@pytest.mark.parametrize("error", [GapError("45 s"), ConsumableError("cs: 0.1 mL left")])
+def test_a_sample_that_came_too_late_or_found_too_little_is_made_anew_once(error: LabError) -> None:
     plain, done = policy(), Counter[Rule]()
-    first = plain.decide(GapError("45 s"), "anneal", done)
+    first = plain.decide(error, "anneal", done)
     assert first.choice is Choice.REMAKE and first.rule is not None
     done[first.rule] += 1
-    assert plain.decide(GapError("45 s"), "anneal", done).choice is Choice.SKIP
+    assert plain.decide(error, "anneal", done).choice is Choice.SKIP
 
 
 def test_the_first_rule_that_fits_error_step_and_instrument_decides() -> None:

@@ -63,10 +63,24 @@ class Log(list[str]):
         super().__init__()
         self.clock = clock
         self.times: list[float] = []
+        self._n_calls = 0
+        self._interruption: tuple[int, Callable[[], None]] = (0, lambda: None)
 
     def append(self, line: str) -> None:
         super().append(line)
         self.times.append(self.clock.now())
+
+    def interrupt_at(self, call: int, interrupt: Callable[[], None]) -> None:
+        """The call of an instrument with this number interrupts, and never ends by itself."""
+        self._interruption = call, interrupt
+
+    def is_interrupted(self) -> bool:
+        """Whether it happens in the call that begins now."""
+        self._n_calls += 1
+        number, interrupt = self._interruption
+        if self._n_calls == number:
+            interrupt()
+        return self._n_calls == number
 
     def time(self, line: str) -> float:
         """When `line` was written first."""
@@ -102,7 +116,7 @@ class Instrument:
                 then()
                 status.happen()
 
-        lasts_s = self.lasts_s.get(word, 0.0)
+        lasts_s = math.inf if self.log.is_interrupted() else self.lasts_s.get(word, 0.0)
         if lasts_s > 0.0:
             cancel = self.log.clock.after(lasts_s, end) if lasts_s < math.inf else None
 

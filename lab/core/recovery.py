@@ -87,9 +87,11 @@ class Recovery(BaseModel):
 
 DEFAULT_RULES = (
     Rule(error="GapError", do="remake"),
+    Rule(error="ConsumableError", do="remake"),
     Rule(error="LinkError", do="retry"),
 )
-"""What holds when no rule of a file fits: a broken line is tried once more, a sample that came too late is made anew; all else is skipped."""
+"""What holds when no rule of a file fits: a broken line is tried once more; a sample that came too late, or for which others left too
+little of a liquid, is made anew (it begins once that has been refilled); all else is skipped."""
 
 
 @dataclass(frozen=True)
