@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from bluesky.utils import Msg, ensure_generator
+from bluesky.utils import Msg, RunEngineControlException, ensure_generator
 
+from lab.core.errors import InterlockError
 from plans.stubs import Plan
 
 BEGINS = frozenset({"set", "trigger", "kickoff"})
@@ -28,7 +30,8 @@ class Guarding(Protocol):
 def guarded(plan: Any, interlocks: Guarding, instruments_of: Callable[[Any], tuple[str, ...]]) -> Plan:
     """Run a plan; before each of its messages that begins something, wait while an interlock suspends and refuse while one blocks.
 
-    The refusal is an InterlockError, raised in the plan at that message, which is not sent.
+    The refusal is an InterlockError, raised in the plan at that message, which is not sent. A plan that is being aborted or stopped is
+    refused what it would else wait for: nobody may ever mend it (the simulator is gone, the door stays open), and it has to come to its end.
 
     Parameters
     ----------
@@ -38,7 +41,7 @@ def guarded(plan: Any, interlocks: Guarding, instruments_of: Callable[[Any], tup
         Names of the instruments that the object of a message belongs to; none for what is not guarded.
     """
     plan = ensure_generator(plan)
-    step, given = plan.send, None
+    step, given, is_ending = plan.send, None, False
     while True:
         try:
             msg = step(given)
@@ -47,16 +50,17 @@ def guarded(plan: Any, interlocks: Guarding, instruments_of: Callable[[Any], tup
         step, given = plan.send, None
         try:
             if msg.command in BEGINS and (names := instruments_of(msg.obj)):
-                yield from _permission(interlocks, names)
+                yield from _permission(interlocks, names, is_ending)
             given = yield msg
         except GeneratorExit:
             plan.close()
             raise
         except BaseException as error:  # noqa: BLE001 - whatever the RunEngine throws in is the plan's own business
             step, given = plan.throw, error
+            is_ending = is_ending or isinstance(error, (RunEngineControlException, asyncio.CancelledError))
 
 
-def _permission(interlocks: Guarding, instruments: tuple[str, ...]) -> Plan:
+def _permission(interlocks: Guarding, instruments: tuple[str, ...], is_ending: bool) -> Plan:
     """Wait for what suspends, then raise for what blocks.
 
     Raises
@@ -64,6 +68,9 @@ def _permission(interlocks: Guarding, instruments: tuple[str, ...]) -> Plan:
     InterlockError
     """
     while waits := interlocks.waits(instruments):
+        if is_ending:
+            interlocks.check(instruments)
+            raise InterlockError(f"{', '.join(instruments)}: must not begin: an interlock has plans wait, and this one is ending")
         yield Msg("wait_for", None, list(waits))
     interlocks.check(instruments)
 

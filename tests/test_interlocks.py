@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from bluesky import Msg
+from bluesky.utils import RequestAbort
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -335,6 +336,27 @@ def test_what_suspends_is_waited_for_before_the_message_is_sent() -> None:
     assert guard.send(None).command == "wait_for"
     door.waiting = []
     assert guard.send(None).command == "set"
+
+
+def test_a_plan_that_is_aborted_is_refused_what_it_would_wait_for_and_comes_to_its_end() -> None:
+    """With the simulator gone, or the door left open, the wait would never end."""
+    door, heard = Door(), []
+
+    def plan() -> Any:
+        try:
+            yield Msg("sleep", None, 1)
+        finally:
+            try:
+                yield Msg("set", "plate", 0)
+            except InterlockError as error:
+                heard.append(str(error))
+            yield Msg("null")
+
+    guard = guarded(plan(), door, names)
+    next(guard)
+    door.waiting = [lambda: None]
+    assert guard.throw(RequestAbort()).command == "null"
+    assert heard == ["plate: must not begin: an interlock has plans wait, and this one is ending"]
 
 
 def test_what_the_runengine_throws_reaches_the_plan() -> None:
