@@ -21,6 +21,7 @@ from lab.rehearsal.known import Known, look_up
 from lab.rehearsal.needs import Need, Span, doses_over, needs_of
 from lab.translation import Translation
 from plans.expectation import Expectation
+from plans.forecast import TRANSFER
 from plans.recipes import Order
 
 N_REPEATED = 150
@@ -72,7 +73,7 @@ class Ahead:
         expectation = Expectation(self.case.translation.recipe, self.orders[0], self.known.durations)
         distinct = {tuple(sorted(order.settings.items())): order for order in self.orders}
         routes = [expectation.route(None), *(expectation.route(order) for order in list(distinct.values())[:3])]
-        return checks.gaps(self.case, routes, self.extents)
+        return checks.gaps(self.case, routes, self.extents, len(self.known.durations.get(TRANSFER, ())))
 
     @cached_property
     def problems(self) -> list[ConfigError]:

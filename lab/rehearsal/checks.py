@@ -78,8 +78,21 @@ def _is_within(row: Channel, value: float) -> bool:
     return (row.low is None or row.low <= value) and (row.high is None or value <= row.high)
 
 
-def gaps(case: Case, routes: Iterable[Route], extents: Mapping[str, Span]) -> list[ConfigError]:
-    """Each limit between two steps that not even a sample alone in the laboratory would keep."""
+def gaps(case: Case, routes: Iterable[Route], extents: Mapping[str, Span], n_recorded: int) -> list[ConfigError]:
+    """Each limit between two steps that not even a sample alone in the laboratory would keep.
+
+    Parameters
+    ----------
+    case : Case
+    routes : iterable of Route
+        As expected.
+    extents : mapping of range parameter to (least, greatest)
+    n_recorded : int
+        Transfers on record, by which they are expected.
+    """
+    source = "as the recipe says" if not n_recorded else f"as {n_recorded} on record say"
+    if n_recorded and case.lab.is_simulated and case.lab.speed not in (1.0, "max"):
+        source += f", at speed {case.lab.speed:g}, where each exchange with an instrument counts as so much more laboratory time; lower it"
     found: dict[str, ConfigError] = {}
     dispatcher = Dispatcher(units_of(case.lab))
     settings = {step.name: step.max_gap for step in case.translation.recipe.steps if step.max_gap}
@@ -96,7 +109,7 @@ def gaps(case: Case, routes: Iterable[Route], extents: Mapping[str, Span]) -> li
                 least_s = _least_gap_s(dispatcher, route, number, low)
                 allowed = f"at least {least_s:.0f} s for step {step.name}" if least_s < LONGEST_GAP_S else f"a gap that can be kept: {error}"
                 found[setting] = ConfigError(case.campaign_file, _field(case, setting), f"{low:g} s",
-                                             f"{allowed}: a transfer takes {route.transfer_s:.0f} s")
+                                             f"{allowed}: a transfer takes {route.transfer_s:.0f} s ({source})")
     return list(found.values())
 
 
