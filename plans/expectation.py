@@ -34,6 +34,7 @@ class Expectation:
     def __init__(self, recipe: Recipe, typical: Order, durations: Mapping[str, Sequence[float]]) -> None:
         self._recipe, self._durations = recipe, durations
         self._orders: deque[Order] = deque([typical], maxlen=N_TYPICAL)
+        self._estimates: deque[dict[str, float]] = deque([self._estimate(typical)], maxlen=N_TYPICAL)
         self._known: dict[int, tuple[Order | None, Mapping[str, Sequence[float]], Route]] = {}
 
     def learn(self, durations: Mapping[str, Sequence[float]]) -> None:
@@ -44,6 +45,7 @@ class Expectation:
         """What an order will take; None: a typical one."""
         if order is not None and all(order is not known for known in self._orders):
             self._orders.append(order)
+            self._estimates.append(self._estimate(order))
             self._known.clear()
         durations, known = self._durations, self._known.get(id(order))  # another thread may learn meanwhile
         if known is not None and known[1] is durations:  # asked for at each look ahead, and the same until something is learned
@@ -65,7 +67,10 @@ class Expectation:
 
     def _typical_s(self) -> dict[str, float]:
         """The recipe's own estimate for the orders so far, by step."""
-        return {step.name: fmean(step.expected_s(order) for order in self._orders) for step in self._recipe.steps}
+        return {step.name: fmean(estimate[step.name] for estimate in self._estimates) for step in self._recipe.steps}
+
+    def _estimate(self, order: Order) -> dict[str, float]:
+        return {step.name: step.expected_s(order) for step in self._recipe.steps}
 
     def _gap_s(self, setting: str, order: Order | None) -> float | None:
         return float((order if order is not None else self._orders[-1]).settings[setting]) if setting else None

@@ -19,9 +19,10 @@ from lab.files import load_campaign, load_lab
 from lab.home import Home
 from lab.records.ledger import Ledger
 from lab.rehearsal.ahead import Ahead, look_ahead, quick_check, rehearse
+from lab.rehearsal.conductor import Bar, Shown
 from lab.rehearsal.layout import tick_words
 from lab.rehearsal.picture import chart_of, svg, typical
-from lab.rehearsal.report import interval, report_of
+from lab.rehearsal.report import makespan, report_of
 from lab.validation import prepare
 
 BAD_INPUT = 2
@@ -221,8 +222,24 @@ def test_the_time_axis_is_in_hours_and_minutes(seconds: float, words: str) -> No
     assert tick_words(seconds) == words
 
 
-def test_an_interval_of_one_repetition_has_no_width() -> None:
-    assert interval([5.0]) == {"median": 5.0, "low": 5.0, "high": 5.0}
+def test_one_repetition_tells_nothing_of_the_scatter() -> None:
+    assert makespan([shown_of([0.0], 100.0)]) == {"median": 100.0, "low": 100.0, "high": 100.0}
+
+
+def test_repetitions_that_agree_in_all_batches_leave_no_doubt() -> None:
+    begun = [50.0 * n for n in range(30)]
+    took = makespan([shown_of(begun, 1600.0), shown_of(begun, 1600.0)])
+    assert took["low"] == took["high"] == 1600.0
+
+
+def test_batches_that_scatter_widen_the_interval() -> None:
+    first, second = [50.0 * n for n in range(30)], [50.0 * n + 20.0 * (n >= 10) for n in range(30)]
+    took = makespan([shown_of(first, 1600.0), shown_of(second, 1620.0)])
+    assert took["low"] < 1580.0 < 1640.0 < took["high"]
+
+
+def shown_of(begun_s: list[float], end_s: float) -> Shown:
+    return Shown(bars=[Bar(0, "arm", "transfer", 0.0, end_s)], begun_s=begun_s)
 
 
 # ----------------------------------------------------------------------------------------------------- the command

@@ -24,12 +24,12 @@ from plans.expectation import Expectation
 from plans.forecast import TRANSFER
 from plans.recipes import Order
 
-N_REPEATED = 150
-"""So many samples are rehearsed in all, about: a campaign of 50 three times."""
+N_REPEATED = 100
+"""So many samples are rehearsed in all, about: a campaign of 50 twice."""
 
-MOST_REPETITIONS, FEWEST_REPETITIONS = 8, 3
+MOST_REPETITIONS, FEWEST_REPETITIONS = 8, 2
 
-N_SERIAL = 12
+N_SERIAL = 8
 """So many samples, one at a time, tell how long all would take that way."""
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from lab.rehearsal.needs import Need
 from plans.dispatch import Dispatcher
 from plans.expectation import Expectation
 
-T_90 = {1: 6.31, 2: 2.92, 3: 2.35, 4: 2.13, 5: 2.02, 6: 1.94, 7: 1.89}
-"""Student's t of a 90 % interval, by degrees of freedom (NIST/SEMATECH e-Handbook of Statistical Methods, table 1.3.6.7.2, 0.95)."""
+BATCH = 10
+"""So many samples after each other are compared between repetitions."""
 
 Data = dict[str, Any]
 
@@ -58,13 +57,12 @@ def _problem(error: ConfigError) -> Data:
 def _course(ahead: Ahead, rehearsed: Rehearsed) -> Data:
     """What only a rehearsal can tell."""
     shown = rehearsed.shown
-    makespans = [makespan_s(one) for one in shown]
     alone_s = None
     if rehearsed.alone is not None and rehearsed.alone.orders:
         alone_s = makespan_s(rehearsed.alone) / len(rehearsed.alone.orders) * median(len(one.orders) for one in shown)
     return {
-        "makespan_s": interval(makespans), "one_at_a_time_s": alone_s,
-        "speed_up": None if alone_s is None else alone_s / median(makespans),
+        "makespan_s": makespan(shown), "one_at_a_time_s": alone_s,
+        "speed_up": None if alone_s is None else alone_s / median(makespan_s(one) for one in shown),
         "steps": _steps(ahead, shown), "stations": _stations(ahead, shown), "bottleneck": _bottleneck(ahead), "gaps": _gaps(ahead, shown),
     }
 
@@ -74,15 +72,22 @@ def makespan_s(shown: Shown) -> float:
     return max(bar.end_s for bar in shown.bars) - min(bar.begin_s for bar in shown.bars) if shown.bars else 0.0
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """Median, and where nine of ten further repetitions would lie, if they scatter normally.
+def makespan(shown: Sequence[Shown]) -> dict[str, float]:
+    """Median, and where nine of ten further repetitions would lie.
 
-    Prediction interval: Montgomery and Runger, Applied Statistics and Probability for Engineers, equation 8-27.
+    A few repetitions tell little of their scatter, but each is made of batches of samples that scatter nearly independently: the variances
+    of all batches between the repetitions are added up, which gives as many times the degrees of freedom. The interval is
+    Student's prediction interval for one further repetition.
     """
-    middle = median(values)
-    half = 0.0
-    if len(values) > 1:
-        half = T_90.get(len(values) - 1, 1.65) * stdev(values) * math.sqrt(1 + 1 / len(values))
+    middle, n = median(makespan_s(one) for one in shown), len(shown)
+    if n < 2:
+        return {"median": middle, "low": middle, "high": middle}
+    from scipy.stats import t
+
+    firsts = range(0, max(1, min(len(one.begun_s) for one in shown) - BATCH // 2), BATCH)
+    marks = np.array([[*(one.begun_s[first] for first in firsts), makespan_s(one)] for one in shown])
+    variances = np.diff(marks, axis=1).var(axis=0, ddof=1)
+    half = float(t.ppf(0.95, len(variances) * (n - 1)) * np.sqrt(variances.sum() * (1 + 1 / n)))
     return {"median": middle, "low": max(0.0, middle - half), "high": middle + half}
 
 
