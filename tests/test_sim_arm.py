@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -685,3 +686,35 @@ def test_commands_with_any_arguments_in_any_order_never_raise(script: list[tuple
         bench.pass_time(lab_s, wall_s=lab_s)
     bench.read()
     assert len(bench.ask("GetJoints")) == 1
+
+
+def test_the_robot_says_when_what_it_is_at_ends(off: Bench) -> None:
+    assert off.firmware.due_s() == math.inf
+    off.send("ActivateRobot\0")
+    assert off.firmware.due_s() == ACTIVATION_S
+    off.pass_time(ACTIVATION_S)
+    off.send("Home\0")
+    off.pass_time(HOMING_S)
+    off.send("MoveJoints(10,0,0,0,0,0)\0SetCheckpoint(7)\0")
+    off.read()
+    due_s = off.firmware.due_s()
+    off.pass_time(0.999 * due_s)
+    assert "[3030][7]" not in off.read()
+    off.pass_time(0.0011 * due_s)
+    assert "[3030][7]" in off.read() and off.firmware.due_s() == math.inf
+
+
+def test_a_way_that_is_gone_again_takes_as_long_and_ends_where_it_was_sent(bench: Bench) -> None:
+    def go(command: str) -> float:
+        bench.send(command + "\0")
+        due_s = bench.firmware.due_s()
+        bench.pass_time(due_s + 1e-6 if due_s < math.inf else 0.0)
+        bench.read()
+        return due_s
+
+    go("MovePose(190,0,160,180,0,180)")
+    above = bench.joints()
+    first = [go("MoveLin(190,0,80,180,0,180)"), go("MoveLin(190,0,160,180,0,180)")]
+    go("MovePose(190,0,160,180,0,180)")
+    assert bench.joints() == above
+    assert [go("MoveLin(190,0,80,180,0,180)"), go("MoveLin(190,0,160,180,0,180)")] == first

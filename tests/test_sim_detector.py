@@ -756,3 +756,19 @@ def test_a_power_cycle_over_the_network_leads_to_na(site: Site) -> None:
     ready(site.client)
     site.server.inject(fault("power_cycle"))
     assert site.client.state() == "na"
+
+
+def test_the_detector_says_when_something_happens_and_that_it_is_at_it(cold: Bench) -> None:
+    assert cold.firmware.due_s() == float("inf")
+    cold.do("initialize")
+    assert cold.firmware.due_s() == pytest.approx(INITIALIZE_S)
+    cold.advance(INITIALIZE_S)
+    for key, value in (("count_time", 2.0), ("frame_time", 2.1), ("nimages", 1)):
+        cold.put(f"detector/config/{key}", value)
+    cold.do("arm")
+    cold.do("trigger")
+    assert cold.firmware.due_s() == 0.0, "the frame is not made yet"
+    cold.firmware.step()
+    assert cold.firmware.due_s() == pytest.approx(2.0)
+    cold.advance(2.0)
+    assert cold.firmware.due_s() == float("inf")

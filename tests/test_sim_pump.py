@@ -413,3 +413,15 @@ def test_garbage_is_never_too_much_for_it(pieces: list[bytes]) -> None:
         line.flow(30.0)
     line.wall.advance(0.6)
     assert b"NE1000" in line.bank.feed(b"\r*STP\r*VER\r*VER\r")
+
+
+def test_a_bank_says_when_the_first_of_its_doses_ends_by_itself(line: Line) -> None:
+    assert line.bank.due_s() == math.inf
+    for address, volume in ((0, 2.0), (1, 0.5)):
+        for command in ("DIA20", "RAT2MM", f"VOL{volume:g}", "DIRINF", "RUN"):
+            line.ask(f"{address}{command}")
+    assert line.bank.due_s() == pytest.approx(15.0)
+    line.flow(10.0)
+    assert line.bank.due_s() == pytest.approx(5.0)
+    line.flow(5.0 + 1e-6)
+    assert line.bank.due_s() == pytest.approx(45.0, abs=1e-5)

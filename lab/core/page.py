@@ -77,10 +77,9 @@ class TimePage:
     """
 
     def __init__(self, fd: int) -> None:
-        self._memory = mmap.mmap(fd, SIZE)
-        self._view = memoryview(self._memory)
+        view = memoryview(mmap.mmap(fd, SIZE))
         # Aligned cells of eight bytes: each is read and written as a whole.
-        self._whole, self._real = self._view.cast("Q"), self._view.cast("d")
+        self._whole, self._real = view.cast("Q"), view.cast("d")
 
     @classmethod
     def create(cls, now_s: float = 0.0) -> tuple[TimePage, IO[bytes]]:
@@ -91,12 +90,6 @@ class TimePage:
         page.move_to(now_s)
         page.tell(is_quiet=False, n_asked=0, n_working=0, next_s=math.inf)
         return page, file
-
-    def close(self) -> None:
-        """Let go of the memory."""
-        for view in (self._whole, self._real, self._view):
-            view.release()
-        self._memory.close()
 
     # ------------------------------------------------------------------------------------------------ of all
 
