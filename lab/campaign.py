@@ -121,6 +121,11 @@ def middle(space: Space) -> dict[str, Value]:
     return {p.name: p.values[len(p.values) // 2] if isinstance(p, ChoiceParameter) else (p.low + p.high) / 2 for p in space.parameters}
 
 
+def _with_sample(order: Order, sample: str, slot: str, n_former: int) -> Order:
+    """The order of a sample that is on record: its documents name it, too."""
+    return replace(order, sample=sample, place=slot, key=sample, n_former=n_former, metadata={**order.metadata, "sample": sample})
+
+
 class Campaign:
     """Implements `plans.closed_loop.Conductor`: what the closed loop asks, answered from ledger and optimiser.
 
@@ -216,8 +221,7 @@ class Campaign:
             return None
         self.n_begun += 1
         *former, sample = [row for row in self.ledger.samples(self.id) if row.trial == order.trial]
-        metadata = {**order.metadata, "sample": sample.id}
-        begun = replace(order, sample=sample.id, place=sample.slot, key=sample.id, metadata=metadata, n_former=len(former))
+        begun = _with_sample(order, sample.id, sample.slot, len(former))
         return begun, self.told(begun, journal)
 
     def route(self, order: Order | None) -> Route:
@@ -293,6 +297,8 @@ class Campaign:
 
     def concluded(self) -> End:
         """How it ended, once no sample is in the machine."""
+        if isinstance(self.unexpected, LedgerError):
+            return End("interrupted", f"{self.unexpected}; mend it, then: lab resume {self.id}")
         if self.unexpected is not None:
             return End("failed", f"{type(self.unexpected).__name__}: {self.unexpected}")
         spent = self._spent(self.trials)
@@ -338,9 +344,9 @@ class Campaign:
         self._reporter.suggested(self, order, suggestion)
         return order
 
-    def order_of(self, index: int) -> Order:
-        """The order of a trial on record."""
-        return self._order(index, self.ledger.trial(self.id, index).planned)
+    def order_of(self, index: int, sample: str, slot: str, n_former: int = 0) -> Order:
+        """The order of a sample on record."""
+        return _with_sample(self._order(index, self.ledger.trial(self.id, index).planned), sample, slot, n_former)
 
     def evaluate_now(self, order: Order, documents: Sequence[Document]) -> None:
         """Evaluate a sample whose readings an earlier session has taken."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from bluesky.utils import RunEngineInterrupted, TransitionError
 from lab import interrupts
 from lab.campaign import Campaign, Collector, End, Reporter
 from lab.core.config import CampaignConfig
-from lab.core.errors import LabError
+from lab.core.errors import LabError, LedgerError, ScheduleError
 from lab.core.recovery import Policy
 from lab.instruments import geometry_of, work_cell
 from lab.optimise import make_optimizer
+from lab.records.documents import close_cut_off, runs_of
 from lab.records.evaluate import evaluate
 from lab.resumption import unfinished
 from lab.stocking import open_accounts
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.3
 """Wall seconds between two looks for what people ask of running campaigns."""
+
+CUT_OFF = "the session ended before the run did"
+"""The reason in the stop document of such a run."""
 
 FINISHING = "already finishing: instruments are being made safe; please wait"
 
@@ -80,8 +84,17 @@ class Conduct:
         config = CampaignConfig.model_validate_json(row.config)
         ledger.reopen_campaign(row.id)
         campaign = self._campaign(row.id, config, Translation(config, self._session.lab, row.id), make_optimizer(config))
+        self._close_runs(row.id)
         campaign.unfinished = unfinished(campaign, self._session.documents, self._stations)
         return campaign
+
+    def _close_runs(self, campaign_id: str) -> None:
+        """Runs that the last session left open get their stop document; Tiled takes up what it has missed."""
+        folder = self._session.documents.folder
+        for path in close_cut_off(folder, campaign_id, CUT_OFF):
+            log.info("closed %s: %s", path.name, CUT_OFF)
+        if self._session.lab.catalogue:
+            self._session.catalogue.file(runs_of(folder, campaign_id))
 
     @property
     def _stations(self) -> tuple[str, ...]:
@@ -125,10 +138,10 @@ class Conduct:
             asking.start()
             try:
                 end = self._run(closed_loop(cell, campaigns, max(campaign.policy.patience_s for campaign in campaigns), session.lab.at_once))
-            except Stuck as error:
-                end = End("interrupted", f"{error}; mend it, then: lab resume {campaigns[0].id}")
-            except LabError as error:
+            except ScheduleError as error:
                 end = End("failed", str(error))
+            except (Stuck, LabError) as error:
+                end = End("interrupted", f"{error}; mend it, then: lab resume {' '.join(campaign.id for campaign in campaigns)}")
             except Exception as error:  # a mistake of ours: on record, and raised with its traceback
                 end = End("failed", f"{type(error).__name__}: {error}")
                 raise
@@ -137,8 +150,9 @@ class Conduct:
                 asking.join()
                 session.RE.unsubscribe(token)
                 session.running.clear()
-                for campaign in campaigns:
-                    campaign.close(end if end is not None else campaign.concluded())
+                with ExitStack() as closing:  # one that cannot be written keeps no other from its end
+                    for campaign in campaigns:
+                        closing.callback(_close, campaign, end)
         for campaign in campaigns:
             if campaign.unexpected is not None:
                 raise campaign.unexpected
@@ -182,9 +196,12 @@ class Conduct:
     def _take_requests(self) -> None:
         """In a thread: what other processes ask of these campaigns, by way of the ledger."""
         while not self._is_over.wait(LOOK_S):
-            for campaign in self._campaigns:
-                for request in self._session.ledger.take_requests(campaign.id):
-                    self._obey(campaign, request.kind, request.by)
+            try:
+                for campaign in self._campaigns:
+                    for request in self._session.ledger.take_requests(campaign.id):
+                        self._obey(campaign, request.kind, request.by)
+            except LedgerError:  # it may be locked for a moment; the campaign ends of a ledger that stays so
+                log.exception("requests cannot be read")
 
     def _obey(self, campaign: Campaign, kind: str, by: str) -> None:
         engine = self._session.RE
@@ -211,8 +228,6 @@ class Conduct:
         engine = self._session.RE
 
         def finish() -> None:
-            for campaign in self._campaigns:
-                campaign.trouble("interrupted: finishing safely (heaters off, pumps stopped, arm parked); please wait")
             while not self._is_over.is_set():
                 try:
                     engine.abort(self._interrupts[0])
@@ -221,11 +236,20 @@ class Conduct:
                 else:
                     return
 
+        def tell() -> None:
+            """Apart from the abort, which no ledger may hold up."""
+            try:
+                for campaign in self._campaigns:
+                    campaign.trouble("interrupted: finishing safely (heaters off, pumps stopped, arm parked); please wait")
+            except LedgerError:
+                log.exception("the interruption cannot be noted")
+
         def interrupt(name: str) -> None:
             if self._interrupts:
                 threading.Thread(target=self._session.say, args=(FINISHING,), daemon=True).start()
                 return
             self._interrupts.append(f"{name} from the operator")
+            threading.Thread(target=tell, name="tell of the interrupt", daemon=True).start()
             threading.Thread(target=finish, name="interrupt", daemon=True).start()
 
         managers, engine.context_managers = engine.context_managers, []
@@ -235,3 +259,8 @@ class Conduct:
         finally:
             self._is_over.set()
             engine.context_managers = managers
+
+
+def _close(campaign: Campaign, end: End | None) -> None:
+    """Close a campaign with the end that came from outside, or else with its own."""
+    campaign.close(end if end is not None else campaign.concluded())

@@ -44,7 +44,7 @@ def unfinished(campaign: Campaign, documents: JsonlWriter, places: Sequence[str]
             for move in moves:
                 if move.state == "unconfirmed":
                     journal.move_failed(move.id, UNKNOWN, GONE)
-            order = replace(campaign.order_of(row.trial), sample=row.id, place=row.slot, key=row.id)
+            order = campaign.order_of(row.trial, row.id, row.slot)
             found.append(Unfinished(order, campaign.told(order, journal), None, candidates=_candidates(moves, row.slot, places)))
     return found
 
@@ -65,7 +65,7 @@ def _take_up(campaign: Campaign, left: Left, documents: JsonlWriter, places: Seq
     steps = campaign.recipe.steps
     n_done = _n_done(steps, {step.name for step in left.steps_done})
     n_former = sum(row.trial == left.trial for row in campaign.ledger.samples(campaign.id)) - 1
-    order = replace(campaign.order_of(left.trial), sample=left.sample, place=left.slot, key=left.sample, n_former=n_former)
+    order = campaign.order_of(left.trial, left.sample, left.slot, n_former)
     one = Unfinished(order, campaign.told(order, journal), n_done, _ended_s(left, steps, n_done),
                      _candidates(left.moves, left.slot, places))
     if any(step.is_last_reading for step in steps[:n_done]):

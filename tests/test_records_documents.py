@@ -19,7 +19,7 @@ from ophyd.sim import SynSignal
 from records_runs import documents_of
 
 from lab.core.errors import LedgerError
-from lab.records.documents import JsonlWriter, as_written, read_record, read_run, runs_of
+from lab.records.documents import JsonlWriter, as_written, close_cut_off, read_record, read_run, runs_of
 
 
 def write(folder: Path, documents: list) -> Path:
@@ -79,6 +79,33 @@ def test_a_file_cut_anywhere_gives_the_documents_that_were_whole(tmp_path_factor
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
     assert read_record(path).documents == [as_written(*d) for d in documents][:whole[:cut].count(b"\n")]
+
+
+@given(cut=st.integers(1, 10_000))
+def test_a_run_that_was_cut_off_anywhere_can_be_closed_and_keeps_its_documents(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    documents = documents_of(Path("/f.h5"), 2, (8, 8), campaign="film-1")
+    path = write(tmp_path_factory.mktemp("runs"), documents)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    before = read_record(path)
+    closed = close_cut_off(path.parent, "film-1", "power cut", now=lambda: 5.0)
+    after = read_record(path)
+    if not before.documents or before.is_closed:  # of a run that never began nobody knows whose it is
+        assert closed == [] and after == before
+        return
+    assert closed == [path]
+    *kept, (name, stop) = after.documents
+    assert kept == before.documents and after.torn == b"" and after.is_closed
+    assert (name, stop["exit_status"], stop["reason"], stop["run_start"], stop["time"]) == ("stop", "abort", "power cut", documents[0][1]["uid"], 5.0)
+    assert sum(stop["num_events"].values()) == sum(name == "event" for name, _ in kept)
+
+
+def test_only_the_runs_of_the_campaign_are_closed(tmp_path: Path) -> None:
+    """Others may be under way in another process."""
+    path = write(tmp_path, documents_of(tmp_path / "f.h5", 1, (8, 8), campaign="film-1")[:-1])
+    before = path.read_bytes()
+    assert close_cut_off(tmp_path, "another", "power cut") == []
+    assert path.read_bytes() == before
 
 
 def test_a_line_that_is_no_document_names_itself(tmp_path: Path) -> None:

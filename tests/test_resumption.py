@@ -126,6 +126,15 @@ def annealed(record: Record, campaign: Campaign) -> tuple[Order, Journal]:
     return order, journal
 
 
+def test_a_sample_that_goes_on_has_its_identity_in_the_start_document_of_its_next_run(record: Record) -> None:
+    """By it the campaign finds the documents to evaluate."""
+    campaign = record.campaign()
+    order, _ = annealed(record, campaign)
+    one = only(resumed(record, campaign))
+    assert one.order.metadata == order.metadata
+    assert one.order.metadata["sample"] == order.sample
+
+
 def test_a_measurement_that_was_under_way_is_done_again(record: Record) -> None:
     campaign = record.campaign()
     _, journal = annealed(record, campaign)

@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,9 +111,13 @@ class Catalogue:
         are left out: they may be under way in another process.
         """
         paths = runs_of(runs_folder)
+        self.file(paths)
+        return len(paths)
+
+    def file(self, paths: Iterable[Path]) -> None:
+        """The same for certain runs on disk."""
         for path in paths:
             self._submit(path.stem, partial(self._insert_file, path))
-        return len(paths)
 
     def wait(self, deadline_s: float) -> bool:
         """Wait until nothing is pending; whether that came to pass within `deadline_s` wall seconds."""

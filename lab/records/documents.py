@@ -10,11 +10,13 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path, PurePath
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -194,6 +196,57 @@ def runs_of(folder: str | Path, campaign: str = "") -> list[Path]:
         if not campaign or start.get("campaign") == campaign:
             found.append((float(start.get("time", 0.0)), path))
     return [path for _, path in sorted(found)]
+
+
+def close_cut_off(folder: str | Path, campaign: str, reason: str, now: Callable[[], float] = time.time) -> list[Path]:
+    """Give the runs of a campaign that were cut off a stop document, so that others can tell that nothing more will come.
+
+    Its ``exit_status`` is ``abort``. The beginning of a document that was being written is taken away: it was never on record. To be
+    called by the session that resumes the campaign, when nobody writes these runs any longer.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the `JsonlWriter`.
+    campaign : str
+    reason : str
+    now : callable
+        Time of day, seconds.
+
+    Returns
+    -------
+    list of Path
+        The runs that were closed here, the oldest first.
+
+    Raises
+    ------
+    LedgerError
+        When one cannot be read or written.
+    """
+    found = [record for record in map(read_record, runs_of(folder, campaign)) if not record.is_closed]
+    for record in found:
+        line = _line("stop", {"uid": str(uuid4()), "time": now(), "run_start": record.start["uid"], "exit_status": "abort",
+                              "reason": reason, "num_events": _num_events(record.documents)})
+        try:
+            with record.path.open("r+b") as file:
+                file.seek(-len(record.torn), os.SEEK_END)
+                file.truncate()
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise LedgerError(f"documents: {record.path}: cannot be closed: {error.strerror}") from error
+    return [record.path for record in found]
+
+
+def _num_events(documents: Sequence[Document]) -> dict[str, int]:
+    """Events by stream."""
+    streams = {doc["uid"]: str(doc.get("name", "")) for name, doc in documents if name == "descriptor"}
+    found = dict.fromkeys(streams.values(), 0)
+    for name, doc in documents:
+        if name in ("event", "event_page") and doc.get("descriptor") in streams:
+            found[streams[doc["descriptor"]]] += len(doc["seq_num"]) if name == "event_page" else 1
+    return found
 
 
 def as_written(name: str, doc: Mapping[str, Any]) -> Document:
