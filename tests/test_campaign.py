@@ -285,7 +285,7 @@ def test_a_mistake_in_a_library_ends_the_campaign_and_is_kept_for_whoever_runs_i
     assert campaign.concluded() == End("failed", "ZeroDivisionError: division by zero")
 
 
-def test_records_that_cannot_be_written_by_the_evaluation_end_the_campaign(record: Record) -> None:
+def test_records_that_cannot_be_written_by_the_evaluation_interrupt_the_campaign(record: Record) -> None:
     campaign = record.campaign()
     order, _ = begun(campaign)
 
@@ -296,6 +296,7 @@ def test_records_that_cannot_be_written_by_the_evaluation_end_the_campaign(recor
     measured(campaign, order)
     assert str(campaign.unexpected) == "ledger: disk full"
     assert not campaign.may_begin()
+    assert campaign.concluded() == End("interrupted", f"ledger: disk full; mend it, then: lab resume {campaign.id}")
 
 
 def test_the_loop_does_not_wait_for_a_suggestion(record: Record) -> None:

@@ -1,0 +1,201 @@
+"""Campaigns run in a session: begun, paused, stopped and interrupted by people, resumed, and ended so that they can be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from campaign_on_record import EXAMPLES, LAB, OUTCOME, Reporter
+from work_cell import Bench
+
+from lab.conduct import Conduct
+from lab.core.capabilities import Pick
+from lab.core.errors import CommandError, LedgerError
+from lab.core.trial import TrialState
+from lab.files import load_campaign
+from lab.home import Home
+from lab.records.documents import JsonlWriter
+from lab.records.ledger import Ledger
+from lab.session import Session
+from lab.translation import load_liquids
+
+
+class Room:
+    """A session of a virtual work cell, as far as `lab.conduct` knows one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bench, self.reporter = Bench(folder), Reporter()
+        self.ledger = Ledger(folder / "ledger.sqlite", self.bench.clock)
+        self.documents = JsonlWriter(folder / "documents", fsync=False)
+        self.bench.RE.subscribe(self.documents)
+        self.config = load_campaign(EXAMPLES / "perovskite.yaml", {"budget": {"trials": 3, "failures": 2}, "optimizer": {"engine": "sobol"}})
+        self.said: list[str] = []
+        self.session = cast(Session, SimpleNamespace(
+            lab=load_liquids(LAB.model_copy(update={"catalogue": False}), self.config, "campaign.yaml"), home=Home(folder), ledger=self.ledger, documents=self.documents, RE=self.bench.RE,
+            clock=self.bench.clock, devices={}, guards=None, running=[], ended_by="", loss="", is_new_world=False, say=self.said.append,
+            acknowledge=lambda: None, warm_up=lambda configs: None))
+        self.conduct = self.new_conduct()
+
+    def new_conduct(self) -> Conduct:
+        return Conduct(self.session, self.reporter)
+
+    def run(self) -> tuple[str, str]:
+        """Begin the campaign and run it to its end: status and cause."""
+        self.campaign = self.conduct.begin(self.config)
+        return self._ended()
+
+    def resume(self) -> tuple[str, str]:
+        """The next session of the same campaign."""
+        self.conduct = self.new_conduct()
+        self.campaign = self.conduct.resume(self.campaign.id)
+        return self._ended()
+
+    def _ended(self) -> tuple[str, str]:
+        ((_, end),) = self.conduct.run()
+        row = self.ledger.campaign(self.campaign.id)
+        assert (row.status, row.cause) == (end.status, end.cause)
+        return end.status, end.cause
+
+    def completed(self) -> int:
+        return sum(trial.state is TrialState.COMPLETED for trial in self.ledger.trials(self.campaign.id))
+
+    def close(self) -> None:
+        self.documents.close()
+        self.ledger.close()
+        self.bench.close()
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
+    made = Room(tmp_path)
+    monkeypatch.setattr("lab.conduct.work_cell", lambda lab, devices, clock, frames: made.bench.cell)
+    monkeypatch.setattr("lab.conduct.evaluate", lambda documents, config, geometry: OUTCOME)
+    monkeypatch.setattr("lab.conduct.LOOK_S", 0.005)
+    for name in ("life.AGAIN_S", "safe.AGAIN_S", "closed_loop.LOOK_AGAIN_S"):
+        monkeypatch.setattr(f"plans.{name}", 0.001)
+    yield made
+    made.close()
+
+
+def asks(room: Room, kind: str, until: Callable[[], Any]) -> Callable[[], None]:
+    """Somebody at another terminal asks something of the campaign; physics stands still until it has been heard."""
+    def ask() -> None:
+        room.ledger.request(room.campaign.id, kind, "ann")
+        until()
+
+    return ask
+
+
+def heard(room: Room, words: str, until: Callable[..., None]) -> Callable[[], None]:
+    """Wait until the session has said it."""
+    return lambda: until(lambda: any(words in line for line in room.reporter.lines))
+
+
+def test_a_campaign_is_run_to_its_budget_and_its_end_is_on_record(room: Room) -> None:
+    assert room.run() == ("done", "3 trials")
+    assert room.completed() == 3
+    assert room.reporter.lines[0] == "began" and room.reporter.lines[-1] == "closed"
+    assert room.session.running == []
+
+
+def test_after_a_stop_what_is_in_the_machine_is_finished(room: Room, until: Callable[..., None]) -> None:
+    room.bench.heater.before["heat"] = asks(room, "stop", heard(room, "stopped by ann", until))
+    assert room.run() == ("done", "stopped by ann")
+    assert room.completed() == len(room.ledger.samples(room.campaign.id)) < 3
+
+
+def test_a_campaign_that_was_paused_goes_on_when_somebody_says_so(room: Room, until: Callable[..., None]) -> None:
+    engine = room.bench.RE
+
+    def go_on() -> None:
+        until(lambda: engine.state == "paused")
+        room.ledger.request(room.campaign.id, "continue", "bob")
+
+    def pause() -> None:
+        threading.Thread(target=go_on, daemon=True).start()
+        room.ledger.request(room.campaign.id, "pause", "ann")
+        heard(room, "paused by ann", until)()
+
+    room.bench.heater.before["heat"] = pause
+    assert room.run() == ("done", "3 trials")
+    assert any("going on, by bob" in line for line in room.reporter.lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_session_safely_and_the_next_one_goes_on(room: Room, number: signal.Signals) -> None:
+    room.bench.heater.lasts_s["heat"] = float("inf")
+    room.bench.heater.before["heat"] = lambda: os.kill(os.getpid(), number)
+    status, cause = room.run()
+    assert (status, cause) == ("interrupted", f"{number.name} from the operator")
+    assert "arm park" in room.bench.log
+    room.bench.heater.lasts_s["heat"] = 30.0
+    assert room.resume() == ("done", "3 trials")
+    assert room.completed() == 3
+
+
+def test_an_interrupt_waits_for_no_ledger(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(campaign: str, kind: str, text: str, trial: int | None = None) -> None:
+        raise LedgerError("ledger: locked")
+
+    def interrupt() -> None:
+        monkeypatch.setattr(room.ledger, "note", locked)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    room.bench.heater.lasts_s["heat"] = float("inf")
+    room.bench.heater.before["heat"] = interrupt
+    assert room.run()[0] == "interrupted"
+    assert "heater_a safe" in room.bench.log
+
+
+def test_a_sample_in_the_way_interrupts_the_campaign_and_says_how_to_go_on(room: Room) -> None:
+    carry_out = room.bench.arm.set
+    is_broken = True
+
+    def broken(move: object) -> object:
+        if move == Pick("spin") and is_broken:
+            room.bench.arm.fails["pick"] = [CommandError("arm: in error")]
+        return carry_out(move)  # type: ignore[arg-type]
+
+    room.bench.arm.set = broken  # type: ignore[method-assign, assignment]
+    room.session.lab = room.session.lab.model_copy(update={"recovery": room.session.lab.recovery.model_copy(update={"patience_s": 0.01})})
+    status, cause = room.run()
+    assert status == "interrupted"
+    assert "is in the way at spin: arm: in error; mend it, then: lab resume " + room.campaign.id in cause
+    is_broken = False
+    assert room.resume()[0] == "done"
+    assert {sample.place for sample in room.ledger.samples(room.campaign.id)} == {"rack.1", "rack.2", "rack.3"}
+
+
+def test_a_document_that_cannot_be_written_interrupts_the_campaign_and_leaves_it_resumable(room: Room) -> None:
+    def full(name: str, doc: dict[str, Any]) -> None:
+        raise LedgerError("documents: No space left on device")
+
+    room.bench.detector.before["trigger"] = lambda: setattr(room, "token", room.bench.RE.subscribe(full))
+    status, cause = room.run()
+    assert (status, cause) == ("interrupted", f"documents: No space left on device; mend it, then: lab resume {room.campaign.id}")
+    room.bench.RE.unsubscribe(room.token)  # type: ignore[attr-defined]
+    assert room.resume()[0] == "done"
+    assert room.completed() == 3
+
+
+def test_somebody_elses_sample_in_the_gripper_interrupts_a_campaign_before_it_begins(room: Room) -> None:
+    room.bench.arm.has_sample = True
+    status, cause = room.run()
+    assert status == "interrupted"
+    assert "the gripper holds a sample of which no record knows; take it out" in cause
+    room.bench.arm.has_sample = False
+    assert room.resume() == ("done", "3 trials")
+
+
+def test_a_mistake_of_ours_is_raised_with_its_own_exception_and_the_campaign_has_failed(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.conduct.evaluate", lambda documents, config, geometry: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        room.run()
+    assert room.ledger.campaign(room.campaign.id).status == "failed"
+    assert "arm park" in room.bench.log
