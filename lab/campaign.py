@@ -184,6 +184,9 @@ class Campaign:
         self.n_begun = 0
         """Samples begun in this session, for its share of the work cell."""
         self.began_lab_s, self.began_wall_s = ledger.campaign(campaign_id).started_lab_s, time.monotonic()
+        sessions = ledger.sessions(campaign_id)
+        self._idle_s = sum(later.began_lab_s - former.ended_lab_s for former, later in zip(sessions, sessions[1:], strict=False)
+                           if former.ended_lab_s is not None)
         self.unexpected: Exception | None = None
         self.end: End | None = None
 
@@ -288,8 +291,8 @@ class Campaign:
 
     @property
     def lab_s(self) -> float:
-        """Laboratory seconds since the campaign's first session began."""
-        return self.clock.now() - self.began_lab_s
+        """Laboratory seconds of all its sessions, without what lay between them."""
+        return self.clock.now() - self.began_lab_s - self._idle_s
 
     def begins(self) -> None:
         """The loop is about to begin."""

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,14 +98,25 @@ def resume(keys: Sequence[str], lab_file: Path | None, speed: float | str | None
         rows = [ledger.campaign(key) for key in keys] if keys else [row for row in ledger.campaigns() if row.status == "interrupted"][-1:]
         if not rows:
             raise ConfigError("lab resume", "CAMPAIGN", "none that was interrupted", "a campaign of `lab ls` that is interrupted")
-        began_lab_s = max(ledger.last_lab_s(row.id) for row in rows)
+        moments = [ledger.last_moment(row.id) for row in rows]
     if len({row.lab_name for row in rows}) > 1:
         raise ConfigError("lab resume", "CAMPAIGN", f"campaigns of {', '.join(sorted({row.lab_name for row in rows}))}", "campaigns of one laboratory")
     lab = load_lab(lab_file, {}) if lab_file is not None else LabConfig.model_validate_json(rows[0].lab)
     if speed is not None:
         lab = lab.model_copy(update={"speed": speed})
     ids = [row.id for row in rows]
-    return _conduct(lab, faults, lambda session, lines: session.resume_campaigns(ids, lines), began_lab_s=began_lab_s, keeps_world=True)
+    return _conduct(lab, faults, lambda session, lines: session.resume_campaigns(ids, lines), began_lab_s=_now_lab_s(lab, home, moments),
+                    keeps_world=True)
+
+
+def _now_lab_s(lab: LabConfig, home: Home, moments: Sequence[tuple[float, datetime]]) -> float:
+    """Laboratory time now: samples have grown older since the last entry. A simulated world has stood still while nobody kept it."""
+    if lab.is_simulated:
+        from sim.world_file import time_kept
+
+        return max(time_kept(home.world), *(lab_s for lab_s, _ in moments))
+    now = datetime.now(UTC)
+    return max(lab_s + max(0.0, (now - wall).total_seconds()) for lab_s, wall in moments)
 
 
 def prepared(lab: LabConfig, lab_path: Path, configs: Sequence[CampaignConfig], files: Sequence[Path], table: Path | None) -> LabConfig:

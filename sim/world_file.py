@@ -143,6 +143,22 @@ def state_in(data: bytes, path: Path) -> dict[str, Any] | None:
     return {name: value for name, value in state.items() if name not in ("format", "version")}
 
 
+def time_kept(path: Path) -> float:
+    """Laboratory time of the world that a file keeps, s; 0 when there is none.
+
+    Raises
+    ------
+    ConfigError
+        When it is none of ours, or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return 0.0
+    time_s = (state_in(data, path) or {}).get("time_s", 0.0)
+    return float(time_s) if isinstance(time_s, (int, float)) else 0.0
+
+
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)

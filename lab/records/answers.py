@@ -98,6 +98,17 @@ def last_lab_s(connection: Connection, campaign: str) -> float:
     return max(found)
 
 
+def wall_at(connection: Connection, campaign: str, lab_s: float) -> str:
+    """When it first was this laboratory time, by the entries of a campaign: ISO 8601."""
+    found: list[str] = []
+    for table, prefixes in _TIMES.items():
+        owner = table.c.id if table is schema.campaign else table.c.campaign
+        for prefix in prefixes:
+            row = connection.execute(select(func.min(table.c[f"{prefix}_wall"])).where(owner == campaign, table.c[f"{prefix}_lab_s"] == lab_s)).scalar()
+            found += [row] if row is not None else []
+    return min(found)
+
+
 def rows_of(connection: Connection, kind: type[R], table: Table, where: Any, order: Sequence[Any], open_state: str = "",
             otherwise: str = UNCONFIRMED) -> list[R]:
     """Rows of one table as dataclasses of `kind`; `open_state` reads `otherwise` when the session that wrote it has ended."""

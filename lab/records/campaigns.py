@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, select, update
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from lab.core.errors import LedgerError
 from lab.core.trial import TrialState
 from lab.records import schema
-from lab.records.answers import add_event, campaign_by_id, campaign_rows, last_lab_s, rows_of, true_status
+from lab.records.answers import add_event, campaign_by_id, campaign_rows, last_lab_s, rows_of, true_status, wall_at
 from lab.records.part import Part
 from lab.records.rows import CampaignRow, EventRow, SessionRow
 
@@ -94,6 +95,13 @@ class Campaigns(Part):
         with self._store.read() as connection:
             campaign_by_id(connection, campaign)
             return last_lab_s(connection, campaign)
+
+    def last_moment(self, campaign: str) -> tuple[float, datetime]:
+        """The same, and the time of day of the first entry at that laboratory time: what came later was written by others."""
+        with self._store.read() as connection:
+            campaign_by_id(connection, campaign)
+            last = last_lab_s(connection, campaign)
+            return last, datetime.fromisoformat(wall_at(connection, campaign, last))
 
     def campaigns(self) -> list[CampaignRow]:
         """All campaigns, the oldest first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -16,8 +15,8 @@ from typing import Any
 from lab.core.clock import ManualClock, WallClock
 from lab.core.config import CampaignConfig, LabConfig
 from lab.core.trial import Trial, TrialState
-from lab.files import load_lab
 from lab.instruments import geometry_of
+from lab.optimise import make_optimizer
 from lab.records.documents import RunRecord, read_record
 from lab.records.evaluate import evaluate
 from lab.records.ledger import Ledger
@@ -186,12 +185,21 @@ def trials(seen: Evidence) -> Iterator[str]:
         if trial.state is TrialState.COMPLETED:
             if trial.outcome is None or not trial.executed:
                 yield f"trial {trial.index}: completed without {'an outcome' if trial.outcome is None else 'executed values'}"
-        elif trial.state is not TrialState.FAILED or not trial.cause:
+        elif trial.state is not TrialState.FAILED or not trial.cause or "no frames" in trial.cause:
             yield f"trial {trial.index}: {trial.state.value}: {trial.cause!r}"
     for sample in seen.samples:
         states = Counter(row.state for row in seen.samples if row.trial == sample.trial)
         if states["current"] != 1:
             yield f"trial {sample.trial}: its samples are {dict(states)}"
+
+
+def suggestions(seen: Evidence) -> Iterator[str]:
+    """Each suggestion is made again, bit for bit, from what the ledger says was known at that time."""
+    optimizer = make_optimizer(seen.config)
+    for trial in seen.trials:
+        again = optimizer.suggest(seen.ledger.known_for(seen.campaign.id, trial.index))[0]
+        if dict(again.values) != dict(trial.planned):
+            yield f"trial {trial.index}: {dict(trial.planned)} was suggested; from what was known then follows {dict(again.values)}"
 
 
 def steps(seen: Evidence) -> Iterator[str]:
@@ -253,7 +261,7 @@ Check = Callable[[Evidence], Iterator[str]]
 ALWAYS: tuple[Check, ...] = (doses, documents_parse)
 """What must hold after every kill."""
 
-AT_THE_END: tuple[Check, ...] = (*ALWAYS, places, moves, trials, steps, documents)
+AT_THE_END: tuple[Check, ...] = (*ALWAYS, places, moves, trials, suggestions, steps, documents)
 """What must hold when the campaign is done."""
 
 
@@ -273,6 +281,3 @@ def counts(home: Path) -> Counter[str]:
         found["doses unconfirmed"] = sum(dose.state == "failed" for dose in seen.doses)
         found["moves unconfirmed"] = sum(move.state == "failed" for rows in seen.moves.values() for move in rows)
     return found
-
-
-__all__ = ["ALWAYS", "AT_THE_END", "Check", "Evidence", "counts", "disagreements", "evidence", "load_lab", "math"]

@@ -115,6 +115,8 @@ class Killed:
             allowed |= {130, 0}
         if any(kill.phase == "start" and kill.is_bridge for kill in killed):
             allowed |= {1}
+        if "plc" in victims:  # nobody knows whether the coolant flows: an interlock of the example ends the campaign
+            allowed |= {130}
         if status not in allowed:
             self.tally.disagreements.append(f"{self.home}: lab {self.happened[-2]}: exit status {status}; allowed: {sorted(allowed)}")
 
