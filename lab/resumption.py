@@ -88,11 +88,13 @@ def _ended_s(left: Left, steps: Sequence[Step], n_done: int) -> float | None:
 
 def _verdict(one: Unfinished, left: Left, step: Step) -> LabError | None:
     """Why the sample cannot be finished; None when it can."""
+    if left.place == REMOVED:
+        return CommandError("was taken out of the laboratory before it was finished")
     if left.unconfirmed_doses:
-        return CommandError(f"{left.sample}: {left.unconfirmed_doses[0].key}: {GONE}; a dose is never repeated")
+        return CommandError(f"{left.unconfirmed_doses[0].key}: {GONE}; a dose is never repeated")
     has_begun = any(row.name == step.name for row in left.steps)
     if has_begun and not step.is_repeatable:
-        return CommandError(f"{left.sample}: {step.name}: {GONE}, and cannot be done again with the same sample")
+        return CommandError(f"{step.name}: {GONE}, and cannot be done again with the same sample")
     return None
 
 
@@ -103,4 +105,4 @@ def _evaluated(campaign: Campaign, one: Unfinished, left: Left, documents: Jsonl
         if any(name == "descriptor" and doc.get("name") == "primary" for name, doc in found):
             campaign.evaluate_now(one.order, found)
             return None
-    return SampleError(f"{left.sample}: its readings are not on disk")
+    return SampleError("its readings are not on disk")

@@ -20,7 +20,7 @@ from lab.core.clock import WallClock
 from lab.core.errors import EmptyPlace, GapError, InstrumentError, InterlockError, LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
 from lab.core.recovery import EXPLAINED, Choice, Policy, Rule
-from lab.core.sample import GRIPPER, UNKNOWN
+from lab.core.sample import GRIPPER, REMOVED, UNKNOWN
 from plans.cell import Station, WorkCell
 from plans.dispatch import RACK, Progress
 from plans.forecast import TRANSFER, Route
@@ -347,7 +347,7 @@ class Life:
         while True:
             place = self._keeper.whereabouts(self.order)
             try:
-                if place != self.order.place:
+                if place not in (self.order.place, REMOVED):
                     yield from self._take_arm(self.progress.step)
                     yield from self._ready([self._cell.arm])
                     self._is(len(self._recipe.steps) - 1, "moving", is_home=True)

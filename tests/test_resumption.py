@@ -211,6 +211,15 @@ def test_a_completed_sample_that_was_not_put_away_is_put_away(record: Record) ->
     assert one.candidates[0] == "stage"
 
 
+def test_a_sample_that_was_taken_out_of_the_laboratory_is_made_again_with_a_new_substrate(record: Record) -> None:
+    campaign = record.campaign()
+    cast(record, campaign)
+    campaign.close(End("interrupted", "power loss"))
+    record.ledger.refill_rack("demo", "ada", is_emptied=True)
+    one = only(record.resumed(campaign.id))
+    assert str(one.verdict).endswith("was taken out of the laboratory before it was finished")
+
+
 def test_samples_that_are_in_their_slots_are_left_alone(record: Record) -> None:
     campaign = record.campaign()
     order, journal = annealed(record, campaign)
