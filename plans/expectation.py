@@ -55,7 +55,7 @@ class Expectation:
         return found
 
     def _route(self, order: Order | None, durations: Mapping[str, Sequence[float]]) -> Route:
-        typical = self._typical_s()
+        typical = self._typical_s(order)
         prior = Route(tuple(StepForecast(step.name, step.role, typical[step.name], SPREAD, step.prepare_s, self._gap_s(step.max_gap, order))
                             for step in self._recipe.steps), self._recipe.transfer_s)
         learned = Learning(prior).route({name: values for name, values in durations.items() if not name.startswith("prepare ")})
@@ -65,9 +65,10 @@ class Expectation:
                       for known, step in zip(learned.steps, self._recipe.steps, strict=True))
         return replace(learned, steps=steps)
 
-    def _typical_s(self) -> dict[str, float]:
-        """The recipe's own estimate for the orders so far, by step."""
-        return {step.name: fmean(estimate[step.name] for estimate in self._estimates) for step in self._recipe.steps}
+    def _typical_s(self, order: Order | None) -> dict[str, float]:
+        """The recipe's own estimate for the other orders so far, by step: what is on record are their durations."""
+        others = [estimate for known, estimate in zip(self._orders, self._estimates, strict=True) if known is not order] or self._estimates
+        return {step.name: fmean(estimate[step.name] for estimate in others) for step in self._recipe.steps}
 
     def _estimate(self, order: Order) -> dict[str, float]:
         return {step.name: step.expected_s(order) for step in self._recipe.steps}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from bluesky.utils import RunEngineInterrupted
-from campaign_on_record import Record
+from campaign_on_record import OUTCOME, Record
 from work_cell import Bench
 
-from lab.campaign import Campaign, End
-from lab.core.trial import TrialState
+from lab.campaign import Campaign, Document, End
+from lab.core.errors import SampleError
+from lab.core.trial import Outcome, TrialState
 from plans.closed_loop import closed_loop
 
 N_TRIALS = 3
@@ -24,6 +26,14 @@ class Room:
         self.record = Record(folder, self.bench.clock)
         self.bench.RE.subscribe(self.record.documents)
         self.bench.RE.subscribe(self.record.collector)
+        self.record.evaluate = self._evaluate
+
+    @staticmethod
+    def _evaluate(documents: Sequence[Document]) -> Outcome:
+        """An outcome for those who hand over the sample's readings."""
+        if not any(name == "descriptor" and doc["name"] == "primary" for name, doc in documents):
+            raise SampleError("its readings are missing")
+        return OUTCOME
 
     def run(self, campaign: Campaign) -> None:
         """One session."""
@@ -39,7 +49,7 @@ class Room:
         self.bench.close()
 
 
-@pytest.mark.parametrize("call", [7, 16, 22, 28, 33, 40, 47, 53])
+@pytest.mark.parametrize("call", [7, 16, 28, 40, 47])
 def test_a_campaign_that_is_interrupted_at_any_call_is_finished_by_the_next_session(tmp_path: Path, call: int) -> None:
     room = Room(tmp_path)
     ledger, arm = room.record.ledger, room.bench.arm
