@@ -85,7 +85,7 @@ def test_a_dose_without_an_end_is_never_repeated_and_its_point_is_made_again(rec
     journal.step_began("spin", "cast", "cast")
     journal.dose_announced(f"{order.key}:dose", {"cs": 0.2, "fa": 0.8})
     one = only(resumed(record, campaign))
-    assert str(one.verdict) == (f"{order.sample}: {order.sample}:dose: the session ended before it was confirmed; a dose is never repeated")
+    assert str(one.verdict) == (f"{order.sample}:dose: the session ended before it was confirmed; a dose is never repeated")
     (dose,) = record.ledger.doses(campaign.id)
     assert (dose.state, dict(dose.dispensed_ml or {})) == ("failed", {})
 
@@ -106,7 +106,7 @@ def test_a_sample_whose_anneal_was_under_way_cannot_be_finished(record: Record) 
     journal.step_began("plate_a", "anneal", "anneal")
     one = only(resumed(record, campaign))
     assert isinstance(one.verdict, CommandError)
-    assert str(one.verdict) == (f"{order.sample}: anneal: the session ended before it was confirmed, and cannot be done again with the same sample")
+    assert str(one.verdict) == ("anneal: the session ended before it was confirmed, and cannot be done again with the same sample")
 
 
 def test_a_sample_whose_anneal_had_failed_cannot_be_finished(record: Record) -> None:
@@ -188,7 +188,7 @@ def test_a_sample_whose_readings_are_not_on_disk_is_made_again(record: Record) -
     done(record, journal, "stage", "measure")
     one = only(resumed(record, campaign))
     assert one.first is None
-    assert str(one.verdict) == f"{order.sample}: its readings are not on disk"
+    assert str(one.verdict) == "its readings are not on disk"
 
 
 def test_a_run_whose_file_was_never_made_counts_as_not_on_disk(record: Record) -> None:
@@ -196,7 +196,7 @@ def test_a_run_whose_file_was_never_made_counts_as_not_on_disk(record: Record) -
     order, journal = annealed(record, campaign)
     journal.run_opened("no such file")
     done(record, journal, "stage", "measure")
-    assert str(only(resumed(record, campaign)).verdict) == f"{order.sample}: its readings are not on disk"
+    assert str(only(resumed(record, campaign)).verdict) == "its readings are not on disk"
 
 
 def test_a_completed_sample_that_was_not_put_away_is_put_away(record: Record) -> None:
