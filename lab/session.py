@@ -88,8 +88,9 @@ class Session:
         self._faults = [dict(row) for row in faults]
         self._is_console, self._is_brief = is_console, is_brief
         self.is_new_world = lab.is_simulated and not keeps_world
-        self._virtual = VirtualTime(began_lab_s) if lab.speed == "max" else None
-        self.clock: Clock = self._virtual.clock if self._virtual is not None else ScaledClock(float(lab.speed) if lab.is_simulated else 1.0, began_lab_s)
+        self.virtual = VirtualTime(began_lab_s) if lab.speed == "max" else None
+        """Where the laboratory has ``speed: max``."""
+        self.clock: Clock = self.virtual.clock if self.virtual is not None else ScaledClock(float(lab.speed) if lab.is_simulated else 1.0, began_lab_s)
         self.simulator: Child | None = None
         self.bridges: list[Child] = []
         self.endpoints: dict[str, str] = {}
@@ -182,8 +183,8 @@ class Session:
         if self.simulator is not None:
             self.simulator.stop()
             self.simulator = None
-        if self._virtual is not None:
-            self._virtual.close()
+        if self.virtual is not None:
+            self.virtual.close()
 
     def interlocks(self) -> tuple[InterlockState, ...]:
         """How each interlock with a condition is; none before the start and after the end."""
@@ -268,19 +269,19 @@ class Session:
             raise ServiceError("a process can hold one laboratory session: Channel Access has read its addresses already")
         os.environ.update(client_environment(ports))
         self.endpoints = {name: instrument.endpoint for name, instrument in self.lab.instruments.items()}
-        shares = (self._virtual.fd,) if self._virtual is not None else ()
+        shares = (self.virtual.fd,) if self.virtual is not None else ()
         if self.lab.is_simulated:
             world = {"lab": self.lab.model_dump(mode="json"), "faults": self._faults, "state": self._world_file()}
-            if self._virtual is not None:
-                world |= self._virtual.simulator(self.lab.instruments)
+            if self.virtual is not None:
+                world |= self.virtual.simulator(self.lab.instruments)
             self.simulator = Child("simulator", "sim", world, self.home.logs / "simulator.log", shares=shares)
             self.simulator.launch()
             self.endpoints.update(self.simulator.wait_ready()["endpoints"])
         for seat, ((name, instrument), port) in enumerate(zip(self.lab.instruments.items(), ports, strict=True)):
             config = {"name": name, "prefix": self.lab.prefix, "speed": self.clock.speed, "endpoint": self.endpoints[name],
                       "config": instrument.model_dump(mode="json")}
-            if self._virtual is not None:
-                config |= self._virtual.bridge(seat)
+            if self.virtual is not None:
+                config |= self.virtual.bridge(seat)
             bridge = Child(name, "firmware_bridges", config, self.home.logs / f"{name}.log", bridge_environment(port), shares)
             bridge.launch()
             self.bridges.append(bridge)
@@ -313,8 +314,8 @@ class Session:
         self.documents = JsonlWriter(self.home.runs)
         self.catalogue = Catalogue(self.home.catalogue)
         self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[])
-        if self._virtual is not None:
-            self.RE.waiting_hook = self._virtual.waiting  # type: ignore[assignment]
+        if self.virtual is not None:
+            self.RE.waiting_hook = self.virtual.waiting  # type: ignore[assignment]
         self.RE.subscribe(self.documents)
         if self.lab.catalogue:
             self.RE.subscribe(self.catalogue.callback)
@@ -340,13 +341,13 @@ class Session:
         from bluesky.utils import TransitionError
 
         self.loss = cause
+        try:
+            self.RE.abort(cause)  # before the bridges go: else samples would fail of that
+        except TransitionError:
+            log.info("no plan was under way")
         self._say_and_note(cause)
         for bridge in self.bridges:
             bridge.stop()
-        try:
-            self.RE.abort(cause)
-        except TransitionError:
-            log.info("no plan was under way")
 
     def _end_plan(self, cause: str) -> None:
         """An interlock ends the plan that is under way."""

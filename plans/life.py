@@ -29,7 +29,7 @@ from plans.recipes import Carried, Order, Recipe, Task
 from plans.safe import ready
 from plans.situation import Now
 from plans.statuses import Elapsed, Happening
-from plans.stubs import Plan, cause_of, half_transfer, hold, pause, start, step, transfer
+from plans.stubs import Plan, cause_of, half_transfer, hold, pause, raise_end, start, step, transfer
 
 ARM = "arm"
 """The resource that is the arm; stations are resources by their role."""
@@ -217,6 +217,7 @@ class Life:
                 yield from self._carry_out(index, task)
                 break
             except (FailedStatus, LabError) as error:
+                raise_end(error)
                 cause = cause_of(error)
                 if isinstance(cause, LedgerError):
                     raise cause from error
@@ -354,6 +355,7 @@ class Life:
                     yield from self.bring(self.order.place)
                 break
             except (FailedStatus, LabError) as error:
+                raise_end(error)
                 cause = cause_of(error)
                 if isinstance(cause, LedgerError):
                     raise cause from error

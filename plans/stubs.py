@@ -121,6 +121,23 @@ def cause_of(error: BaseException) -> LabError:
     return InstrumentError(f"{type(error).__name__}: {error}")
 
 
+def raise_end(error: BaseException) -> None:
+    """Raise the abort or stop during which an error came up, if there was one.
+
+    A clean-up that fails (the heater cannot be switched off, since its bridge is gone) takes the place of what it cleans up after; the
+    sample is not lost of that, it is left for whoever resumes.
+
+    Raises
+    ------
+    bluesky.utils.RunEngineControlException
+    """
+    before = error.__context__
+    while before is not None:
+        if isinstance(before, RunEngineControlException):
+            raise before
+        before = before.__context__
+
+
 @contextmanager
 def step(journal: Journal, station: str, what: str, name: str = "") -> Iterator[None]:
     """Book the station as busy while the block runs, and its end with the cause if it fails; `name` is the step of the recipe."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bluesky.utils import RunEngineInterrupted
 from work_cell import UNPLUGGED, Bench, Campaign, Question, drops
 
 from lab.core.capabilities import ArmMove, Health, Pick, Place
@@ -406,3 +408,15 @@ def test_an_answer_that_came_at_the_last_moment_counts(bench: Bench) -> None:
     campaign.on_ask = last_moment
     bench.run(campaign)
     assert campaign.failed_samples == ["s0"]
+
+
+def test_a_clean_up_that_fails_while_the_plan_is_aborted_costs_no_sample(bench: Bench) -> None:
+    """The simulator died, and with it what the heater is switched off by: the sample is left for the session that resumes."""
+    bench.heater.lasts_s["heat"] = math.inf
+    bench.heater.before["heat"] = bench.abort
+    bench.heater.fails["off"] = [CommandError("heater_a: no bridge serves it")]
+    campaign = Campaign(bench)
+    with pytest.raises(RunEngineInterrupted):
+        bench.run(campaign)
+    assert "heater_a off" in bench.log
+    assert campaign.failures == []
