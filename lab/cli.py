@@ -16,6 +16,9 @@ from lab.terminal import show as show_data
 if TYPE_CHECKING:
     from lab.core.config import LabConfig
 
+CONSOLE_SPEED = 60.0
+"""Of a simulated laboratory at the console, where its file says ``max``."""
+
 app = typer.Typer(
     name="lab",
     help="Run self-driving laboratories: robot arms, synthesisers and detectors, Bluesky plans, Bayesian optimisation.",
@@ -125,7 +128,14 @@ def console(
     with errors_in_words():
         from lab.console import open_console
 
-        open_console(_load_lab(lab, {}, speed), lab, _load_faults(faults))
+        if speed == "max":
+            from lab.core.errors import ConfigError
+
+            raise ConfigError("command line", "--speed", "max", "a number: at the console people wait, and time that leaps means nothing to them")
+        config = _load_lab(lab, {}, speed)
+        if config.speed == "max":
+            config = config.model_copy(update={"speed": CONSOLE_SPEED})
+        open_console(config, lab, _load_faults(faults))
 
 
 @app.command(name="ls")

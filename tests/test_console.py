@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,13 +65,19 @@ def test_a_person_moves_measures_runs_a_campaign_and_leaves(terminal: Any) -> No
     assert "Traceback" not in refused
     assert "arm: ready" in screen.type("lab.ready()")
     assert re.search(r"ok\s+hutch_closed\s+plc\.hutch = 1 since", screen.type("lab.interlocks()"))
-    done = screen.type('campaign("examples/perovskite.yaml", **{"budget.trials": 1, "optimizer.engine": "sobol"})')
+    done = screen.type('campaign("examples/perovskite.yaml", **{"budget.trials": 1, "optimizer.engine": "sobol", "settings.max_gap_s": 20000})')
     assert "'completed': 1" in done
     assert "bugdet" in screen.type('campaign("examples/perovskite.yaml", **{"bugdet": 1})')
     screen.child.sendline("exit")
     screen.child.expect(pexpect.EOF)
     screen.child.wait()
     assert screen.child.exitstatus == 0
+
+
+def test_time_does_not_leap_at_the_console() -> None:
+    done = subprocess.run([LAB, "console", "examples/lab.yaml", "--speed", "max"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "command line: --speed: given max; allowed: a number" in done.stderr
 
 
 def test_an_instrument_offline_is_said_and_the_console_opens(terminal: Any, tmp_path: Path) -> None:
