@@ -77,9 +77,10 @@ def _gaps(data: Data) -> Iterator[RenderableType]:
     for gap in data["gaps"]:
         times = f"{duration(gap['median_s'])} as a rule, {duration(gap['longest_s'])} at most, {duration(gap['allowed_s'])} allowed ({gap['setting']})"
         if gap["kept"]:
-            yield Text(f"time before {gap['step']}: kept by all {gap['n']}: {times}", "green")
+            risk = f"{100 * gap['chance_of_missing']:.1f} % may miss it" if gap["chance_of_missing"] >= 0.0005 else "kept"
+            yield Text(f"time before {gap['step']}: {risk}: {times}", "green")
         else:
-            yield Text(f"time before {gap['step']}: at risk: missed by {gap['missed']} of {gap['n']} ({100 * gap['chance_of_missing']:.1f} %): {times}", "yellow")
+            yield Text(f"time before {gap['step']}: at risk: {100 * gap['chance_of_missing']:.1f} % would miss it ({gap['missed']} of {gap['n']} did): {times}", "yellow")
 
 
 def _consumables(data: Data) -> Iterator[RenderableType]:
