@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from ophyd import EpicsSignal, EpicsSignalRO  # before epics
 
-from epics.ca import CASeverityException, ChannelAccessException  # isort: skip
+from epics.ca import CASeverityException, ChannelAccessException, ChannelAccessGetFailure  # isort: skip
 
 from devices import timekeeping
 from devices.statuses import OperationStatus
@@ -42,6 +42,9 @@ COMMAND_S = 15.0
 """Deadline of a command that takes no physical time: several retries of the bridge on a bad line."""
 
 _INVALID = 3
+
+_CIRCUIT_DIED = (ChannelAccessException, ChannelAccessGetFailure, CASeverityException)
+"""What pyepics raises when a bridge goes while it is asked; the three have no base of their own."""
 
 
 class _Failing:
@@ -239,7 +242,7 @@ class Command(_Failing, EpicsSignal):
         asked.enter_context(timekeeping.clock().asking())
         try:
             sent = self._write_pv.put(self._to_wire(value), use_complete=True, callback=lambda **_: self._completed(status))
-        except (ChannelAccessException, CASeverityException) as error:
+        except _CIRCUIT_DIED as error:
             self._report(status, LinkDown(f"{self.name}: could not be sent: {error}"))
         else:
             if sent is None:
@@ -265,6 +268,11 @@ class Command(_Failing, EpicsSignal):
                 error = silence
             self._report(status, error)
             return
+
+    @property
+    def asked(self) -> bool:
+        """Whether the bridge has a command of this channel under way."""
+        return bool(self._asked)
 
     def _has_answered(self, status: OperationStatus) -> None:
         """No process carries the command out any more."""
@@ -369,7 +377,7 @@ def _over_the_network(pv: Any) -> Any:
     """A PV's value asked anew; None when the bridge does not answer. A circuit that has just died raises, or keeps silent."""
     try:
         return pv.get(timeout=READ_S, use_monitor=False)
-    except (ChannelAccessException, CASeverityException):
+    except _CIRCUIT_DIED:
         return None
 
 
@@ -379,7 +387,7 @@ def _fetch(signal: Any, pv: Any, use_monitor: bool | None, timeout_s: float) -> 
     try:
         info: dict[str, Any] | None = pv.get_with_metadata(
             timeout=READ_S, form="time", as_string=False, use_monitor=not timekeeping.is_virtual() if use_monitor is None else use_monitor)
-    except (ChannelAccessException, CASeverityException) as error:
+    except _CIRCUIT_DIED as error:
         raise LinkDown(f"{signal.name}: the bridge that serves {pv.pvname} is gone: {error}") from error
     if info is None:
         raise LinkTimeout(f"{signal.name}: the bridge did not answer for {pv.pvname} within {READ_S:g} s")

@@ -302,8 +302,8 @@ class Campaign:
         """How it ended, once no sample is in the machine."""
         if isinstance(self.unexpected, LedgerError):
             return End("interrupted", f"{self.unexpected}; mend it, then: lab resume {self.id}")
-        if self.unexpected is not None:
-            return End("failed", f"{type(self.unexpected).__name__}: {self.unexpected}")
+        if self.unexpected is not None:  # a mistake of ours, and none of the campaign's: once it is mended, it goes on
+            return End("interrupted", f"{type(self.unexpected).__name__}: {self.unexpected}")
         spent = self._spent(self.trials)
         if spent is None:
             return End("failed" if self._has_failed else "done", self._stopped) if self._stopped else End("failed", "the plan ended without an end")

@@ -142,8 +142,8 @@ class Conduct:
                 end = End("failed", str(error))
             except (Stuck, LabError) as error:
                 end = End("interrupted", f"{error}; mend it, then: lab resume {' '.join(campaign.id for campaign in campaigns)}")
-            except Exception as error:  # a mistake of ours: on record, and raised with its traceback
-                end = End("failed", f"{type(error).__name__}: {error}")
+            except Exception as error:  # a mistake of ours: on record, raised with its traceback, and no reason to lose the campaign
+                end = End("interrupted", f"{type(error).__name__}: {error}")
                 raise
             finally:
                 self._is_over.set()

@@ -276,13 +276,13 @@ def test_without_a_suggestion_the_campaign_has_failed_and_says_why(record: Recor
     assert campaign.concluded() == End("failed", "no suggestion: no point left")
 
 
-def test_a_mistake_in_a_library_ends_the_campaign_and_is_kept_for_whoever_runs_it(record: Record) -> None:
+def test_a_mistake_in_a_library_interrupts_the_campaign_and_is_kept_for_whoever_runs_it(record: Record) -> None:
     campaign = record.campaign()
     record.optimizer.before = raising(ZeroDivisionError("division by zero"))
     assert thought(campaign) is None
     assert not campaign.may_begin()
     assert isinstance(campaign.unexpected, ZeroDivisionError)
-    assert campaign.concluded() == End("failed", "ZeroDivisionError: division by zero")
+    assert campaign.concluded() == End("interrupted", "ZeroDivisionError: division by zero")
 
 
 def test_records_that_cannot_be_written_by_the_evaluation_interrupt_the_campaign(record: Record) -> None:

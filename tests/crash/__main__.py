@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from lab.core.space import Value
 from tests.crash import agreement
 from tests.crash.campaign import Killed, Tally
-from tests.crash.laboratory import Disagreement
+from tests.crash.laboratory import SESSION, Disagreement
+from tests.crash.schedule import BRIDGES, Kill
+
+AX = {"optimizer.engine": "ax", "optimizer.initial": "2", "budget.trials": "5", "lab.at_once": "1"}
+"""One sample after the other: then a session that is killed between two of them changes nothing of what is known."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 1 when anything disagrees."""
     asked = _parser().parse_args(arguments)
-    print(f"seed {asked.seed}: repeat it with make crash SEED={asked.seed}", flush=True)
+    print(f"seed {asked.seed}: make crash SEED={asked.seed} repeats it", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="labwright-crash-"))
-    total, began = Tally(), time.monotonic()
-    numbers = iter(range(asked.first, 10**6))
+    total, began, numbers = Tally(), time.monotonic(), itertools.count(asked.first)
+    comparison = Comparison()
     with ThreadPoolExecutor(asked.at_once) as pool:
-        while sum(total.kills.values()) < asked.kills and time.monotonic() - began < asked.minutes * 60:
-            batch = [pool.submit(one, folder / f"campaign-{n}", f"{asked.seed}-{n}", asked.trials) for n in (next(numbers) for _ in range(asked.at_once))]
-            for future in batch:
+        under_way = {pool.submit(_campaign, folder, asked.seed, next(numbers), asked.trials, comparison) for _ in range(asked.at_once)}
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
                 total.add(future.result())
+                if sum(total.kills.values()) < asked.kills and time.monotonic() - began < asked.minutes * 60:
+                    under_way.add(pool.submit(_campaign, folder, asked.seed, next(numbers), asked.trials, comparison))
     print(summary(total, time.monotonic() - began), flush=True)
     if total.disagreements:
         print(f"what was left is in {folder}")
@@ -38,25 +48,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def one(folder: Path, seed: str, n_trials: int) -> Tally:
-    """One campaign, killed until it is done, and compared."""
-    chances = random.Random(seed)
-    killed = Killed(folder, chances, n_trials)
-    try:
-        killed.run()
-        killed.tally.disagreements += agreement.disagreements(killed.home, agreement.AT_THE_END)
-        killed.tally.counts.update(agreement.counts(killed.home))
-    except Disagreement as error:
-        killed.tally.disagreements.append(str(error))
-    except Exception:  # noqa: BLE001 - told with its traceback, and the other campaigns go on
-        killed.tally.disagreements.append(traceback.format_exc())
+def _campaign(folder: Path, seed: int, number: int, n_trials: int, comparison: Comparison) -> Tally:
+    """The first three are the same for every seed: one that nobody kills, one of the engine ``ax`` that is killed, and one that is not."""
+    chances, folder = random.Random(f"{seed}-{number}"), folder / f"campaign-{number}"
+    name = f"campaign {number} of seed {seed}"
+    if number == 0:
+        return one(name, Killed(folder, chances, n_trials), comparison, [])
+    if number in (1, 2):
+        after_a_model = Kill(SESSION, "evaluate", 0.05, nth=3)
+        return one(name, Killed(folder, chances, n_trials, more=AX), comparison, [[after_a_model]] if number == 1 else [])
+    return one(name, Killed(folder, chances, n_trials), comparison)
+
+
+def one(name: str, killed: Killed, comparison: Comparison, given: Sequence[Sequence[Kill]] | None = None) -> Tally:
+    """One campaign, killed until it is done, and compared; with `given`, only with these kills."""
     tally = killed.tally
-    print(f"campaign {seed}: {sum(tally.kills.values())} kills in {tally.sessions} sessions, {len(tally.disagreements)} disagreements", flush=True)
+    try:
+        killed.run(given)
+        checks = agreement.AT_THE_END if any(victim in BRIDGES for victim, _ in tally.kills) else (*agreement.AT_THE_END, agreement.nothing_failed)
+        tally.disagreements += agreement.disagreements(killed.home, checks)
+        tally.disagreements += comparison.add(killed.settings, agreement.knowledge(killed.home))
+        tally.counts.update(agreement.counts(killed.home))
+    except Disagreement as error:
+        tally.disagreements.append(str(error))
+    except Exception:  # noqa: BLE001 - told with its traceback, and the other campaigns go on
+        tally.disagreements.append(traceback.format_exc())
+    print(f"{name}: {sum(tally.kills.values())} kills in {tally.sessions} sessions, {len(tally.disagreements)} disagreements", flush=True)
     if tally.disagreements:
         print("\n".join(["  " + line for line in (*killed.happened, *tally.disagreements)]), flush=True)
     else:
-        shutil.rmtree(folder)
+        shutil.rmtree(killed.home.parent)
     return tally
+
+
+class Comparison:
+    """Suggestions of several campaigns: where the same was known, the same must have been suggested, to the last bit.
+
+    Of points that are spread evenly, whatever the outcomes are, the whole sequence must be the same.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], Mapping[str, Value]] = {}
+        self._sequences: dict[tuple[str, int], Mapping[str, Value]] = {}
+        self.n_same = 0
+
+    def add(self, settings: Mapping[str, str], knowledge: Mapping[str, tuple[int, Mapping[str, Value]]]) -> list[str]:
+        """What a campaign suggested, by what it knew; returns what disagrees with the others of the same settings."""
+        key, found = repr(sorted(settings.items())), []
+        with self._lock:
+            for fingerprint, (index, planned) in knowledge.items():
+                former = [self._known.setdefault((key, fingerprint), planned)]
+                if settings["optimizer.engine"] == "sobol":
+                    former.append(self._sequences.setdefault((key, index), planned))
+                for other in former:
+                    self.n_same += other is not planned and other == planned
+                    if other != planned:
+                        found.append(f"trial {index}: {planned} was suggested; another campaign, from the same knowledge, suggested {other}")
+        return found
 
 
 def summary(total: Tally, wall_s: float) -> str:
@@ -77,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--trials", type=int, default=6, help="of each campaign")
-    parser.add_argument("--first", type=int, default=1, help="number of the first campaign: to repeat one")
+    parser.add_argument("--trials", type=int, default=8, help="of each campaign")
+    parser.add_argument("--first", type=int, default=0, help="number of the first campaign: to repeat one")
     parser.add_argument("--at-once", type=int, default=2, help="campaigns")
     parser.add_argument("--minutes", type=float, default=60.0, help="no further campaign is begun after these")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 
 from lab.core.clock import ManualClock, WallClock
 from lab.core.config import CampaignConfig, LabConfig
+from lab.core.space import Value
 from lab.core.trial import Trial, TrialState
 from lab.instruments import geometry_of
 from lab.optimise import make_optimizer
@@ -189,7 +191,7 @@ def trials(seen: Evidence) -> Iterator[str]:
             yield f"trial {trial.index}: {trial.state.value}: {trial.cause!r}"
     for sample in seen.samples:
         states = Counter(row.state for row in seen.samples if row.trial == sample.trial)
-        if states["current"] != 1:
+        if states["current"] != 1 or states["lost"]:
             yield f"trial {sample.trial}: its samples are {dict(states)}"
 
 
@@ -200,6 +202,13 @@ def suggestions(seen: Evidence) -> Iterator[str]:
         again = optimizer.suggest(seen.ledger.known_for(seen.campaign.id, trial.index))[0]
         if dict(again.values) != dict(trial.planned):
             yield f"trial {trial.index}: {dict(trial.planned)} was suggested; from what was known then follows {dict(again.values)}"
+
+
+def nothing_failed(seen: Evidence) -> Iterator[str]:
+    """No trial has failed: what the end of a session cost was made again."""
+    for trial in seen.trials:
+        if trial.state is TrialState.FAILED:
+            yield f"trial {trial.index}: failed: {trial.cause}"
 
 
 def steps(seen: Evidence) -> Iterator[str]:
@@ -254,6 +263,17 @@ def documents(seen: Evidence) -> Iterator[str]:
 def _has_primary(record: RunRecord) -> bool:
     streams = {doc["uid"] for name, doc in record.documents if name == "descriptor" and doc.get("name") == "primary"}
     return any(name in ("event", "event_page") and doc.get("descriptor") in streams for name, doc in record.documents)
+
+
+def knowledge(home: Path) -> dict[str, tuple[int, Mapping[str, Value]]]:
+    """Each suggestion and its trial, by what was known when it was made: a fingerprint of all trials, their executed values and outcomes."""
+    with evidence(home) as seen:
+        found: dict[str, tuple[int, Mapping[str, Value]]] = {}
+        for trial in seen.trials:
+            known = [(one.state.value, sorted(one.point.items()), one.outcome and sorted(one.outcome.measured.items()))
+                     for one in seen.ledger.known_for(seen.campaign.id, trial.index)]
+            found[hashlib.sha256(repr(known).encode()).hexdigest()] = (trial.index, dict(trial.planned))
+    return found
 
 
 Check = Callable[[Evidence], Iterator[str]]

@@ -13,13 +13,13 @@ from pathlib import Path
 from tests.crash.laboratory import GONE_S, SESSION, Disagreement, Glance, Started, processes_of, until
 from tests.crash.schedule import ALL, POWER, Kill, kills
 
-SESSION_S = 300.0
+SESSION_S = 180.0
 """Wall seconds within which a session ends that nobody kills."""
 
 SETTINGS = {"optimizer.engine": "sobol", "lab.catalogue": "false", "budget.failures": "1000", "budget.hours": "null"}
 """What is changed in examples/perovskite.yaml: short campaigns, that no failure ends."""
 
-WORDS = {0: "done", 130: "interrupted"}
+STEPS = ("cast", "anneal", "measure", "transfer")
 
 
 @dataclass
@@ -58,29 +58,26 @@ class Killed:
 
     def __init__(self, folder: Path, chances: random.Random, n_trials: int, speed: str = "max", more: dict[str, str] | None = None) -> None:
         self._folder, self._chances = folder, chances
-        self._settings = {**SETTINGS, "budget.trials": str(n_trials), **(more or {})}
+        self.settings = {**SETTINGS, "budget.trials": str(n_trials), **(more or {})}
         self._speed = speed
         self._n_homes = 1
         self.home = folder / "home-1"
         self.tally = Tally()
         self.happened: list[str] = []
 
-    def run(self, enough: Sequence[Kill] | None = None, most: int = 60) -> None:
-        """Until it is done. With `enough`, only these kills, one a session; else as drawn, at most `most` of them."""
-        given = list(enough) if enough is not None else None
+    def run(self, given: Sequence[Sequence[Kill]] | None = None, most: int = 60) -> None:
+        """Until it is done. With `given`, only these kills, session by session; else as drawn, at most `most` of them."""
+        sessions = iter(given if given is not None else ())
         while self._status() != "done":
-            if given is not None:
-                planned = [given.pop(0)] if given else []
-            else:
-                planned = kills(self._chances) if sum(self.tally.kills.values()) < most else []
-            self._session(planned)
+            is_enough = given is not None or sum(self.tally.kills.values()) >= most
+            self._session(next(sessions, ()) if is_enough else kills(self._chances))
 
     # ------------------------------------------------------------------------------------------------ sessions
 
     def _session(self, planned: Sequence[Kill]) -> None:
         has_begun = self._glance("select count(*) from campaign") > 0
         arguments = ["resume"] if has_begun else ["run", "examples/perovskite.yaml", "--speed", self._speed,
-                                                  *(part for key, value in self._settings.items() for part in ("--set", f"{key}={value}"))]
+                                                  *(part for key, value in self.settings.items() for part in ("--set", f"{key}={value}"))]
         former = self._glance("select count(*) from session")
         self.happened.append(f"lab {arguments[0]}: {'; '.join(map(str, planned)) or 'to its end'}")
         self.tally.sessions += 1
@@ -124,7 +121,7 @@ class Killed:
 
     def _kill(self, started: Started, kill: Kill, former: int) -> bool:
         """Wait for the phase, then kill; whether there was anything left to kill."""
-        if not self._wait_for(started, kill.phase, former):
+        if not self._wait_for(started, kill, former):
             return False
         if kill.phase == "after Ctrl-C":
             time.sleep(self._chances.uniform(0.0, 4.0))
@@ -143,10 +140,12 @@ class Killed:
             return True
         return started.kill(kill.victim)
 
-    def _wait_for(self, started: Started, phase: str, former: int) -> bool:
+    def _wait_for(self, started: Started, kill: Kill, former: int) -> bool:
+        """Until the phase has come; False when the session ends before."""
+        phase = kill.phase
         if phase == "start":
             return True
-        since = self._glance("select max(id) from step") if phase not in ("resuming", "running", "after Ctrl-C") else 0
+        since = self._glance("select max(id) from step") if phase in STEPS else 0
         measured = "select count(*) from step where name = 'measure' and state = 'done'"
         n_measured = self._glance(measured) if phase == "evaluate" else 0
 
@@ -154,9 +153,10 @@ class Killed:
             if started.has_ended or self._glance("select count(*) from session") <= former:
                 return started.has_ended
             if phase == "evaluate":
-                return self._glance(measured) > n_measured
-            if phase in ("cast", "anneal", "measure", "transfer"):
-                return self._glance("select count(*) from step where name = ? and state = 'busy' and id > ?", phase, since) > 0
+                return self._glance(measured) >= n_measured + kill.nth
+            if phase in STEPS:
+                return (self._glance("select count(*) from step where name = ? and id > ?", phase, since) >= kill.nth
+                        and self._glance("select count(*) from step where name = ? and id > ? and state = 'busy'", phase, since) > 0)
             return True
 
         return until(has_come, SESSION_S) and not started.has_ended

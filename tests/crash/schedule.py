@@ -34,11 +34,14 @@ class Kill:
         One of `PHASES`.
     delay_s : float
         Wall seconds from the beginning of that phase.
+    nth : int
+        The how many-th such step of the session it is, where the phase is one.
     """
 
     victim: str
     phase: str
     delay_s: float
+    nth: int = 1
 
     @property
     def is_bridge(self) -> bool:
