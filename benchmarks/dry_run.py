@@ -46,7 +46,7 @@ def main() -> None:
     show([
         Figure(f"lab plan, {N_SAMPLES} samples with picture, start included", wall_s, "s", most=5.0,
                note=f"{report['repetitions']} rehearsals of {report['makespan_s']['median'] / 3600:.1f} laboratory hours"),
-        Figure("  of it, processor time", cpu_s, "s", note="what it takes when nobody else computes"),
+        Figure("  of it, processor time", cpu_s, "s", note="of one core; more of it beside others"),
         Figure("check before lab run starts anything", float(quick.stdout), "s", most=1.0, note="processor time, its imports included"),
     ])
 
