@@ -36,6 +36,9 @@ Listener = Callable[[str, object, str], None]
 POLL_ANSWER_S = 10.0
 """Longest wait for a poll that was asked for, wall seconds."""
 
+VIRTUAL_POLL_S = 0.25
+"""The shortest pause between two polls in virtual time, wall seconds."""
+
 _REPORT_S = 0.5
 """Wall seconds between two updates of ROUND_TRIP_MS."""
 
@@ -166,7 +169,8 @@ class Controller(ABC):
         self._wake.set()
 
     def share(self, page: TimePage, seat: int) -> None:
-        """Live in virtual time: whatever waits for physics looks at it after each leap."""
+        """Live in virtual time: whatever waits for physics looks at it after each leap, and other readings are asked for when they are wanted."""
+        self.poll_s = max(self.poll_s, VIRTUAL_POLL_S)
         self.waits.share(page, seat, self.poll_soon)
 
     # ------------------------------------------------------------------------------------------------ for the IOC

@@ -20,12 +20,13 @@ class VirtualTime:
 
     Attributes
     ----------
+    page : TimePage
     clock : SharedClock
     """
 
     def __init__(self, now_s: float = 0.0) -> None:
-        page, self._file = TimePage.create(now_s)
-        self.clock = SharedClock(page)
+        self.page, self._file = TimePage.create(now_s)
+        self.clock = SharedClock(self.page)
         self._rest: AbstractContextManager[Any] | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The page of memory that the processes of a laboratory in virtual time share (docs/decisions/0009-virtual-time.md).
+"""The page of memory that the processes of a laboratory in virtual time share (docs/decisions/0014-virtual-time.md).
 
 Whoever writes a cell is the only one who does. The simulator writes what time it is and how often time has leapt; the session, what
 it has asked bridges for and what it waits for; each bridge, at its *seat*, how many of its commands wait for physics. It is memory

@@ -15,7 +15,7 @@ from lab.core.space import Value
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.records import schema
 from lab.records.accounts import draw_substrate
-from lab.records.answers import add_event, campaign_by_id, outcome_rows, trials_of
+from lab.records.answers import add_event, campaign_by_id, outcome_rows, trials_of, true_status
 from lab.records.journal import SampleJournal, next_index, plain
 from lab.records.part import Part, note_change
 from lab.records.places import (
@@ -28,10 +28,16 @@ from lab.records.places import (
     sample_by_id,
     slot_holder_of,
 )
+from lab.records.process import Process
+from lab.records.store import Store
 
 
 class Trials(Part):
     """Life of trials."""
+
+    def __init__(self, store: Store, me: Process) -> None:
+        super().__init__(store, me)
+        self._trials_read: dict[str, tuple[object, tuple[Trial, ...]]] = {}
 
     def add_suggestion(self, campaign: str, suggestion: Suggestion, basis: int | None = None) -> int:
         """Book a suggestion; returns the index of its trial. `basis`: what it was made from (`known`)."""
@@ -48,8 +54,7 @@ class Trials(Part):
     def known(self, campaign: str) -> tuple[list[Trial], int]:
         """All trials as they are now, to suggest the next one from, and the number by which `add_suggestion` remembers this moment."""
         with self._store.read() as connection:
-            last = connection.execute(select(func.max(schema.change.c.id)).where(schema.change.c.campaign == campaign)).scalar()
-            return trials_of(connection, campaign), 0 if last is None else int(last)
+            return trials_of(connection, campaign), _last_change(connection, campaign)
 
     def known_for(self, campaign: str, index: int) -> list[Trial]:
         """The trials as they were when the trial at `index` was suggested: the optimiser makes the same point of them at any time, to the last bit.
@@ -170,7 +175,13 @@ class Trials(Part):
         A trial that was running or suggested when its session ended reads as abandoned until the campaign is resumed.
         """
         with self._store.read() as connection:
-            return trials_of(connection, campaign)
+            # Asked before each decision of a campaign, and of thousands of numbers: read anew only what has changed.
+            now = _last_change(connection, campaign), true_status(campaign_by_id(connection, campaign))
+            version, found = self._trials_read.get(campaign, (None, ()))
+            if version != now:
+                found = tuple(trials_of(connection, campaign))
+                self._trials_read[campaign] = now, found
+            return list(found)
 
     def trial(self, campaign: str, index: int) -> Trial:
         """One trial (see `trials`)."""
@@ -213,3 +224,9 @@ def _current_sample(connection: Connection, campaign: str, index: int) -> Row[An
     if found is None:
         raise LedgerError(f"{campaign}: trial {index}: has no sample in the ledger")
     return sample_by_id(connection, found)
+
+
+def _last_change(connection: Connection, campaign: str) -> int:
+    """Number of the last change of any trial; 0 before there has been one."""
+    last = connection.execute(select(func.max(schema.change.c.id)).where(schema.change.c.campaign == campaign)).scalar()
+    return 0 if last is None else int(last)
