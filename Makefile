@@ -1,10 +1,10 @@
-# make demo | test | fuzz | lint | bench | clean.  Needs Python 3.11 or newer, make and git; everything else goes into .venv.
+# make demo | test | fuzz | crash | lint | bench | clean.  Needs Python 3.11 or newer, make and git; everything else goes into .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --quiet --constraint constraints.txt
 
-.PHONY: install demo test fuzz lint bench check-python clean
+.PHONY: install demo test fuzz crash lint bench check-python clean
 
 # torch goes first and alone: with it in place, nothing else pulls a build for another accelerator.
 $(VENV)/.installed: pyproject.toml constraints.txt | check-python
@@ -37,6 +37,9 @@ test: $(VENV)/.installed-test .venv-tickit/.installed
 fuzz: $(VENV)/.installed-test
 	@seed=$${SEED:-$$(date +%s)}; echo "seed $$seed (make fuzz SEED=$$seed repeats it)"; \
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --hypothesis-seed=$$seed --timeout 1800
+
+crash: $(VENV)/.installed-test ## campaigns killed at random moments and resumed, KILLS=200 times; SEED=N repeats one
+	@$(BIN)/python -m tests.crash --kills $${KILLS:-200} $${SEED:+--seed $$SEED}
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check .

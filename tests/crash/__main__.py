@@ -25,6 +25,10 @@ AX = {"optimizer.engine": "ax", "optimizer.initial": "2", "budget.trials": "5", 
 """One sample after the other: then a session that is killed between two of them changes nothing of what is known."""
 
 
+QUICK = {"settings.max_gap_s": "20000"}
+"""At 1500 times its speed, and not in virtual time, what is exchanged with the arm takes minutes of laboratory time."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 1 when anything disagrees."""
     asked = _parser().parse_args(arguments)
@@ -57,6 +61,8 @@ def _campaign(folder: Path, seed: int, number: int, n_trials: int, comparison: C
     if number in (1, 2):
         after_a_model = Kill(SESSION, "evaluate", 0.05, nth=3)
         return one(name, Killed(folder, chances, n_trials, more=AX), comparison, [[after_a_model]] if number == 1 else [])
+    if number % 2:
+        return one(name, Killed(folder, chances, n_trials, speed="1500", more=QUICK), comparison)
     return one(name, Killed(folder, chances, n_trials), comparison)
 
 

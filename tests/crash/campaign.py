@@ -72,6 +72,13 @@ class Killed:
             is_enough = given is not None or sum(self.tally.kills.values()) >= most
             self._session(next(sessions, ()) if is_enough else kills(self._chances))
 
+    def _say(self, what: str) -> None:
+        """Keep what happens, for a person who looks for a cause."""
+        self.happened.append(what)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "happened").open("a") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {what}\n")
+
     # ------------------------------------------------------------------------------------------------ sessions
 
     def _session(self, planned: Sequence[Kill]) -> None:
@@ -79,7 +86,7 @@ class Killed:
         arguments = ["resume"] if has_begun else ["run", "examples/perovskite.yaml", "--speed", self._speed,
                                                   *(part for key, value in self.settings.items() for part in ("--set", f"{key}={value}"))]
         former = self._glance("select count(*) from session")
-        self.happened.append(f"lab {arguments[0]}: {'; '.join(map(str, planned)) or 'to its end'}")
+        self._say(f"lab {arguments[0]}: {'; '.join(map(str, planned)) or 'to its end'}")
         self.tally.sessions += 1
         started = Started(self.home, arguments)
         killed: list[Kill] = []
@@ -95,7 +102,7 @@ class Killed:
             if not started.has_ended:
                 started.kill_all(self._chances)
             started.wait_gone()
-        self.happened.append(f"  ended with {status} after {time.monotonic() - started.began:.1f} s; killed: {'; '.join(map(str, killed)) or 'none'}")
+        self._say(f"  ended with {status} after {time.monotonic() - started.began:.1f} s; killed: {'; '.join(map(str, killed)) or 'none'}")
         self._check_status(status, killed)
         if killed and killed[-1].victim == POWER:
             self._move_on()
