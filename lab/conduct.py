@@ -103,10 +103,10 @@ class Conduct:
 
     def _campaign(self, campaign_id: str, config: CampaignConfig, translation: Translation, optimizer: Any) -> Campaign:
         session = self._session
-        geometry = geometry_of(session.lab)
+        geometry, frames = geometry_of(session.lab), session.home.frames(campaign_id)
         rack = tuple(place for place in session.lab.places if place not in self._stations)
         campaign = Campaign(config, session.lab.name, session.ledger, campaign_id, optimizer, translation,
-                            Policy((config.recovery, session.lab.recovery)), lambda documents: evaluate(documents, config, geometry),
+                            Policy((config.recovery, session.lab.recovery)), lambda documents: evaluate(documents, config, geometry, frames),
                             self._collector, rack, session.clock, self._reporter)
         self._campaigns.append(campaign)
         return campaign

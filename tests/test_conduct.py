@@ -75,7 +75,7 @@ class Room:
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
     made = Room(tmp_path)
     monkeypatch.setattr("lab.conduct.work_cell", lambda lab, devices, clock, frames: made.bench.cell)
-    monkeypatch.setattr("lab.conduct.evaluate", lambda documents, config, geometry: OUTCOME)
+    monkeypatch.setattr("lab.conduct.evaluate", lambda documents, config, geometry, frames: OUTCOME)
     monkeypatch.setattr("lab.conduct.LOOK_S", 0.03)
     for name in ("life.AGAIN_S", "safe.AGAIN_S", "closed_loop.LOOK_AGAIN_S"):
         monkeypatch.setattr(f"plans.{name}", 0.001)
@@ -194,7 +194,7 @@ def test_somebody_elses_sample_in_the_gripper_interrupts_a_campaign_before_it_be
 
 
 def test_a_mistake_of_ours_is_raised_with_its_own_exception_and_the_campaign_can_be_resumed(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.conduct.evaluate", lambda documents, config, geometry: 1 / 0)
+    monkeypatch.setattr("lab.conduct.evaluate", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         room.run()
     assert room.ledger.campaign(room.campaign.id).status == "interrupted"

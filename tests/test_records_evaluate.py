@@ -238,6 +238,19 @@ def test_a_run_without_frames_is_told_in_words(tmp_path: Path) -> None:
         evaluate(documents, campaign(), GEOMETRY)
 
 
+def test_frames_are_found_in_a_home_that_has_moved(tmp_path: Path) -> None:
+    """The documents say where they were written; after a crash the disk may be read at another place."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    path = write_frames(there / "film-1-s001.h5", expose(rate((0.6, 0.2, 0.1, 0.1)), seed=3), 2.0)
+    documents = documents_of(path, 1, GEOMETRY.shape)
+    before = evaluate(documents, campaign(), GEOMETRY, here)
+    there.rename(here)
+    assert evaluate(documents, campaign(), GEOMETRY, here) == before
+    with pytest.raises(SampleError, match=r"film-1-s001.h5: .* cannot be read"):
+        evaluate(documents, campaign(), GEOMETRY)
+
+
 def test_frames_that_cannot_be_read_are_told_in_words(tmp_path: Path) -> None:
     documents = documents_of(tmp_path / "f.h5", 1, GEOMETRY.shape)
     with pytest.raises(SampleError, match=r"f\.h5: /entry/data/data cannot be read"):

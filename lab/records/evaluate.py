@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def warm_up(geometry: Geometry) -> None:
     line_fit.fit(powder.integrate(counts, np.zeros(geometry.shape, bool), geometry), geometry.wavelength_angstrom)
 
 
-def evaluate(documents: Sequence[Document], campaign: CampaignConfig, geometry: Geometry) -> Outcome:
+def evaluate(documents: Sequence[Document], campaign: CampaignConfig, geometry: Geometry, folder: Path | None = None) -> Outcome:
     """What the frames of a run say.
 
     Parameters
@@ -60,6 +61,8 @@ def evaluate(documents: Sequence[Document], campaign: CampaignConfig, geometry: 
         Decides the kind of evaluation, and which outcomes are wanted.
     geometry : Geometry
         Of the detector.
+    folder : Path or None
+        Where frames are looked for that are not where the documents say (see `lab.records.frames.frame_sum`).
 
     Returns
     -------
@@ -73,7 +76,7 @@ def evaluate(documents: Sequence[Document], campaign: CampaignConfig, geometry: 
     ConfigError
         When the geometry does not let the detector see the lines.
     """
-    frames = frame_sum(documents)
+    frames = frame_sum(documents, folder)
     exposure_s = _exposure_s(frames, campaign)
     if campaign.evaluate.kind == "brightness":
         found, details = _brightness(frames, exposure_s, campaign)

@@ -70,15 +70,21 @@ class _Reference:
     end: int
 
 
-def frame_sum(documents: Sequence[Document]) -> FrameSum:
+def frame_sum(documents: Sequence[Document], folder: Path | None = None) -> FrameSum:
     """Read and sum the frames of a run.
+
+    Parameters
+    ----------
+    documents : sequence of (name, document)
+    folder : Path or None
+        Where files are looked for that are not where the documents say: the laboratory's home may have moved, disk and all.
 
     Raises
     ------
     SampleError
         When the documents name no frames, or the frames cannot be read, are not alike, or are mostly masked.
     """
-    references = _references(documents)
+    references = _references(documents, folder)
     if not references:
         raise SampleError("no frames: the run's documents point to no HDF5 frames; was the detector triggered?")
     counts: np.ndarray | None = None
@@ -107,7 +113,7 @@ def frame_sum(documents: Sequence[Document]) -> FrameSum:
     return FrameSum(counts, is_masked, means, exposure_s)
 
 
-def _references(documents: Sequence[Document]) -> list[_Reference]:
+def _references(documents: Sequence[Document], folder: Path | None) -> list[_Reference]:
     """Which rows of which datasets the run's stream datums point to, in their order."""
     resources: dict[str, Mapping[str, Any]] = {}
     shapes: dict[tuple[str, str], Sequence[int]] = {}
@@ -125,6 +131,8 @@ def _references(documents: Sequence[Document]) -> list[_Reference]:
             n = int(shape[0]) if len(shape) == 3 else 1
             indices = doc["indices"]
             path = Path(unquote(urlparse(resource["uri"]).path))
+            if folder is not None and not path.exists() and (folder / path.name).exists():
+                path = folder / path.name
             found.append(_Reference(path, resource["parameters"]["dataset"], indices["start"] * n, indices["stop"] * n))
     return found
 

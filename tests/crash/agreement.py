@@ -256,7 +256,7 @@ def documents(seen: Evidence) -> Iterator[str]:
         readings = [record.documents for record in runs[trial.sample] if record is not None and _has_primary(record)]
         if not readings:
             yield f"{trial.sample}: no readings on disk"
-        elif all(evaluate(found, seen.config, geometry).measured != trial.outcome.measured for found in readings):
+        elif all(evaluate(found, seen.config, geometry, seen.home / "frames" / seen.campaign.id).measured != trial.outcome.measured for found in readings):
             yield f"{trial.sample}: its outcome {trial.outcome.measured} is not what its documents say"
 
 

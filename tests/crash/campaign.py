@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.crash import agreement
 from tests.crash.laboratory import GONE_S, SESSION, Disagreement, Glance, Started, processes_of, until
 from tests.crash.schedule import ALL, POWER, Kill, kills
 
@@ -65,7 +66,7 @@ class Killed:
         self.tally = Tally()
         self.happened: list[str] = []
 
-    def run(self, given: Sequence[Sequence[Kill]] | None = None, most: int = 60) -> None:
+    def run(self, given: Sequence[Sequence[Kill]] | None = None, most: int = 10) -> None:
         """Until it is done. With `given`, only these kills, session by session; else as drawn, at most `most` of them."""
         sessions = iter(given if given is not None else ())
         while self._status() != "done":
@@ -106,6 +107,8 @@ class Killed:
         self._check_status(status, killed)
         if killed and killed[-1].victim == POWER:
             self._move_on()
+        if killed and self._glance("select count(*) from campaign"):
+            self.tally.disagreements += agreement.disagreements(self.home, agreement.ALWAYS)
 
     def _check_status(self, status: int, killed: Sequence[Kill]) -> None:
         victims = {kill.victim for kill in killed}
