@@ -167,7 +167,7 @@ class Conduct:
     def _run(self, plan: Any) -> End | None:
         """Run the plan, through pauses; returns the end that came from outside, None when the plan came to its own."""
         engine = self._session.RE
-        if self._interrupts:
+        if self._interrupts or self._session.loss:
             return self._interrupted()
         go_on: Callable[[], Any] = lambda: engine(plan)  # noqa: E731 - the plan first, its resumption later
         while True:

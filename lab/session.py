@@ -338,28 +338,27 @@ class Session:
 
     def _lose(self, cause: str) -> None:
         """The simulator died: end the plan, and let no bridge look for ports that may soon belong to somebody else."""
-        from bluesky.utils import TransitionError
-
         self.loss = cause
-        try:
-            self.RE.abort(cause)  # before the bridges go: else samples would fail of that
-        except TransitionError:
-            log.info("no plan was under way")
+        self._abort(cause)  # before the bridges go: else samples would fail of that
         self._say_and_note(cause)
         for bridge in self.bridges:
             bridge.stop()
 
     def _end_plan(self, cause: str) -> None:
         """An interlock ends the plan that is under way."""
+        self.ended_by = cause
+        self._abort(cause)
+
+    def _abort(self, cause: str) -> None:
+        """End the plan that is under way, also one that is just about to begin."""
         from bluesky.utils import TransitionError
 
-        self.ended_by = cause
         while True:
             try:
                 self.RE.abort(cause)
             except TransitionError:
-                if not self.running:
-                    log.info("no plan was under way")
+                if not self.running or self.RE.state in ("aborting", "stopping", "halting"):
+                    log.info("no plan to be aborted (%s)", self.RE.state)
                     return
                 time.sleep(0.05)  # a campaign whose plan has not begun yet, or is over
             else:

@@ -127,6 +127,13 @@ def test_a_campaign_that_was_paused_goes_on_when_somebody_says_so(room: Room, un
     assert any("going on, by bob" in line for line in room.reporter.lines)
 
 
+def test_in_a_laboratory_that_died_before_the_plan_began_nothing_begins(room: Room) -> None:
+    """Nobody would ever end that plan: there was none to be aborted when the simulator died."""
+    room.session.loss = "the simulated laboratory died"
+    assert room.run() == ("interrupted", "the simulated laboratory died")
+    assert room.bench.log == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_session_safely_and_the_next_one_goes_on(room: Room, number: signal.Signals) -> None:
     room.bench.heater.lasts_s["heat"] = float("inf")
