@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 total.add(future.result())
                 if sum(total.kills.values()) < asked.kills and time.monotonic() - began < asked.minutes * 60:
                     under_way.add(pool.submit(_campaign, folder, asked.seed, next(numbers), asked.trials, comparison))
+    total.counts["suggestions the same as another campaign's"] = comparison.n_same
     print(summary(total, time.monotonic() - began), flush=True)
     if total.disagreements:
         print(f"what was left is in {folder}")
