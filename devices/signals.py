@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from ophyd import EpicsSignal, EpicsSignalRO  # before epics
 
+from epics import ca  # isort: skip
 from epics.ca import CASeverityException, ChannelAccessException, ChannelAccessGetFailure  # isort: skip
 
 from devices import timekeeping
@@ -376,9 +377,20 @@ def _connect(signal: Any, timeout_s: float) -> None:
 def _over_the_network(pv: Any) -> Any:
     """A PV's value asked anew; None when the bridge does not answer. A circuit that has just died raises, or keeps silent."""
     try:
-        return pv.get(timeout=READ_S, use_monitor=False)
+        value = pv.get(timeout=READ_S, use_monitor=False)
     except _CIRCUIT_DIED:
         return None
+    if value is None:
+        _forget_question(pv)
+    return value
+
+
+def _forget_question(pv: Any) -> None:
+    """Let the next get ask anew: pyepics takes a question for open until its answer comes, and one that was lost would be waited for for ever."""
+    entry = ca.get_cache(pv.pvname)
+    if entry is not None:
+        with entry.lock:
+            entry.get_results.clear()
 
 
 def _fetch(signal: Any, pv: Any, use_monitor: bool | None, timeout_s: float) -> dict[str, Any]:
@@ -390,6 +402,7 @@ def _fetch(signal: Any, pv: Any, use_monitor: bool | None, timeout_s: float) -> 
     except _CIRCUIT_DIED as error:
         raise LinkDown(f"{signal.name}: the bridge that serves {pv.pvname} is gone: {error}") from error
     if info is None:
+        _forget_question(pv)
         raise LinkTimeout(f"{signal.name}: the bridge did not answer for {pv.pvname} within {READ_S:g} s")
     if signal.enum_strs and signal.as_string:
         info["value"] = signal.enum_strs[int(info["value"])]

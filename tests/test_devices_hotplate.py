@@ -116,3 +116,17 @@ def test_a_killed_bridge_fails_the_ramp(laboratory: Any, plate: Hotplate, until:
     laboratory.bridges["hotplate"].stop()
     laboratory.bridge("hotplate", "TDH:")
     until(lambda: plate.health().is_connected, 30)
+
+
+def test_a_question_whose_answer_was_lost_is_asked_again(plate: Hotplate, monkeypatch: pytest.MonkeyPatch) -> None:
+    from epics import ca
+
+    from devices import signals
+
+    monkeypatch.setattr(signals, "READ_S", 0.1)
+    pv = plate.setpoint._error_pv
+    lost = ca.get_cache(pv.pvname).get_results
+    lost[ca.promote_type(pv.chid)] = [ca.GET_PENDING]
+    lost[pv.ftype] = [ca.GET_PENDING]
+    plate.setpoint.set(42.0).wait(10)
+    assert plate.setpoint.get() == pytest.approx(42.0, abs=0.1)
