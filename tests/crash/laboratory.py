@@ -100,7 +100,10 @@ class Started:
                 process.suspend()
             except psutil.NoSuchProcess:
                 continue
-        shutil.copytree(self.home, target)
+        if self.home.exists():
+            shutil.copytree(self.home, target)
+        else:  # it had not even begun
+            target.mkdir(parents=True)
 
     def wait(self, deadline_s: float) -> int:
         """Exit status.
