@@ -18,11 +18,14 @@ from pathlib import Path
 from lab.core.space import Value
 from tests.crash import agreement
 from tests.crash.campaign import Killed, Tally
-from tests.crash.laboratory import SESSION, Disagreement
-from tests.crash.schedule import BRIDGES, Kill
+from tests.crash.laboratory import Disagreement
+from tests.crash.schedule import BRIDGES, FORK, Kill
 
-AX = {"optimizer.engine": "ax", "optimizer.initial": "2", "budget.trials": "5", "lab.at_once": "1"}
+AX = {"optimizer.engine": "ax", "optimizer.initial": "2", "lab.at_once": "1"}
 """One sample after the other: then a session that is killed between two of them changes nothing of what is known."""
+
+N_TWINS, N_COMMON = 4, 3
+"""Samples of such a campaign; so many have been measured when it is copied."""
 
 
 QUICK = {"settings.max_gap_s": "20000"}
@@ -54,17 +57,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _campaign(folder: Path, seed: int, number: int, n_trials: int, comparison: Comparison) -> Tally:
-    """The first three are the same for every seed: one that nobody kills, one of the engine ``ax`` that is killed, and one that is not."""
+    """The first two are the same for every seed: one that nobody kills, and one of the engine ``ax`` with its twin."""
     chances, folder = random.Random(f"{seed}-{number}"), folder / f"campaign-{number}"
     name = f"campaign {number} of seed {seed}"
     if number == 0:
         return one(name, Killed(folder, chances, n_trials), comparison, [])
-    if number in (1, 2):
-        after_a_model = Kill(SESSION, "evaluate", 0.05, nth=3)
-        return one(name, Killed(folder, chances, n_trials, more=AX), comparison, [[after_a_model]] if number == 1 else [])
+    if number == 1:
+        return _twins(name, folder, chances, comparison)
     if number % 2:
         return one(name, Killed(folder, chances, n_trials, speed="1500", more=QUICK), comparison)
     return one(name, Killed(folder, chances, n_trials), comparison)
+
+
+def _twins(name: str, folder: Path, chances: random.Random, comparison: Comparison) -> Tally:
+    """A campaign that is never interrupted, and one that is resumed from what a power loss would have left of it after the third sample."""
+    first = Killed(folder / "first", chances, N_TWINS, more=AX)
+    tally = one(f"{name}, never interrupted", first, comparison, [[Kill(FORK, "evaluate", 0.05, nth=N_COMMON)]])
+    if first.fork is None:
+        tally.disagreements.append(f"{name}: no copy was made")
+        return tally
+    before = comparison.n_same
+    tally.add(one(f"{name}, resumed from its copy", Killed(folder / "second", chances, N_TWINS, more=AX, home=first.fork), comparison, []))
+    if comparison.n_same - before <= N_COMMON:
+        tally.disagreements.append(f"{name}: after the resume nothing was suggested from the same knowledge")
+    return tally
 
 
 def one(name: str, killed: Killed, comparison: Comparison, given: Sequence[Sequence[Kill]] | None = None) -> Tally:
@@ -84,7 +100,7 @@ def one(name: str, killed: Killed, comparison: Comparison, given: Sequence[Seque
     if tally.disagreements:
         print("\n".join(["  " + line for line in (*killed.happened, *tally.disagreements)]), flush=True)
     else:
-        shutil.rmtree(killed.home.parent)
+        shutil.rmtree(killed.home)
     return tally
 
 

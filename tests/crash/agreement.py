@@ -29,6 +29,9 @@ from sim.world_file import WorldFile
 COUNT_ML = 2e-3
 """What a pump's own count may differ from what was asked of it: it counts in thousandths of a mL."""
 
+BUSY = "did not answer"
+"""In the cause of a trial that failed of a machine that is too busy: no kill's doing."""
+
 GAP_S = 1.0
 """What a gap may be longer than allowed: it is looked at before the step begins."""
 
@@ -207,7 +210,7 @@ def suggestions(seen: Evidence) -> Iterator[str]:
 def nothing_failed(seen: Evidence) -> Iterator[str]:
     """No trial has failed: what the end of a session cost was made again."""
     for trial in seen.trials:
-        if trial.state is TrialState.FAILED:
+        if trial.state is TrialState.FAILED and BUSY not in trial.cause:
             yield f"trial {trial.index}: failed: {trial.cause}"
 
 

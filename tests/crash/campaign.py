@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.crash import agreement
 from tests.crash.laboratory import GONE_S, SESSION, Disagreement, Glance, Started, processes_of, until
-from tests.crash.schedule import ALL, POWER, Kill, kills
+from tests.crash.schedule import ALL, FORK, POWER, Kill, kills
 
 SESSION_S = 180.0
 """Wall seconds within which a session ends that nobody kills."""
@@ -58,14 +58,18 @@ class Killed:
     speed : str
     more : mapping
         Further settings.
+    home : Path or None
+        That of a campaign which has begun already.
     """
 
-    def __init__(self, folder: Path, chances: random.Random, n_trials: int, speed: str = "max", more: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, chances: random.Random, n_trials: int, speed: str = "max", more: dict[str, str] | None = None,
+                 home: Path | None = None) -> None:
         self._folder, self._chances = folder, chances
         self.settings = {**SETTINGS, "budget.trials": str(n_trials), **(more or {})}
         self._speed = speed
         self._n_homes = 1
-        self.home = folder / "home-1"
+        self.home = folder / "home-1" if home is None else home
+        self.fork: Path | None = None
         self.tally = Tally()
         self.happened: list[str] = []
 
@@ -102,7 +106,7 @@ class Killed:
                     self.tally.missed += 1
                     break
                 killed.append(kill)
-                self.tally.kills[kill.victim, kill.phase] += 1
+                self.tally.kills[kill.victim, kill.phase] += kill.victim != FORK
             status = started.wait(SESSION_S)
         finally:
             if not started.has_ended:
@@ -112,7 +116,7 @@ class Killed:
         self._check_status(status, killed, former)
         if killed and killed[-1].victim == POWER:
             self._move_on()
-        if killed and self._glance("select count(*) from campaign"):
+        if killed and killed[-1].victim != FORK and self._glance("select count(*) from campaign"):
             self.tally.disagreements += agreement.disagreements(self.home, agreement.ALWAYS)
 
     def _check_status(self, status: int, killed: Sequence[Kill], former: int) -> None:
@@ -149,6 +153,11 @@ class Killed:
             self._n_homes += 1
             started.frozen_copy(self._folder / f"home-{self._n_homes}")
             started.kill_all(self._chances)
+            return True
+        if kill.victim == FORK:
+            self.fork = self._folder / "fork"
+            started.frozen_copy(self.fork)
+            started.thaw()
             return True
         if kill.victim == ALL:
             started.kill_all(self._chances)

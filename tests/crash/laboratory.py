@@ -92,7 +92,7 @@ class Started:
     def frozen_copy(self, target: Path) -> None:
         """What a disk holds when the power fails: nothing is announced any more, then nothing happens any more, then the copy is made.
 
-        Everything stays frozen, to be killed.
+        Everything stays frozen, to be killed or thawed.
         """
         found = self.processes()
         for process in found.values():  # the session first: what it has announced may still happen
@@ -104,6 +104,11 @@ class Started:
             shutil.copytree(self.home, target)
         else:  # it had not even begun
             target.mkdir(parents=True)
+
+    def thaw(self) -> None:
+        """Everything goes on as if nothing had been."""
+        for process in self.processes().values():
+            process.resume()
 
     def wait(self, deadline_s: float) -> int:
         """Exit status.

@@ -15,6 +15,9 @@ ALL = "everything"
 POWER = "power"
 """Everything, and what is resumed is what was on the disk, at another place."""
 
+FORK = "nobody"
+"""Nothing is killed: what a power loss would leave is copied, and the copy resumed as a campaign of its own."""
+
 VICTIMS = {"session": 30, ALL: 14, POWER: 12, "simulator": 16, **dict.fromkeys(BRIDGES, 4), "pump": 6, "arm": 6}
 """How often each is drawn."""
 
@@ -29,7 +32,7 @@ class Kill:
     Parameters
     ----------
     victim : str
-        `SESSION`, ``simulator``, a bridge, `ALL` or `POWER`.
+        `SESSION`, ``simulator``, a bridge, `ALL`, `POWER` or `FORK`.
     phase : str
         One of `PHASES`.
     delay_s : float
