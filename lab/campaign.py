@@ -23,7 +23,7 @@ from lab.questions import Question, Watch
 from lab.records.documents import RunReferences
 from lab.records.ledger import Ledger
 from lab.translation import Translation
-from plans.closed_loop import Unfinished
+from plans.conductor import Unfinished
 from plans.expectation import Expectation
 from plans.forecast import Route
 from plans.recipes import Carried, Order, Recipe, doses_of
@@ -111,7 +111,7 @@ class Collector:
 
 
 class Thought(Happening):
-    """The next order, worked out in a thread (`plans.closed_loop.Thought`)."""
+    """The next order, worked out in a thread (`plans.conductor.Thought`)."""
 
     order: Order | None = None
 
@@ -127,7 +127,7 @@ def _with_sample(order: Order, sample: str, slot: str, n_former: int) -> Order:
 
 
 class Campaign:
-    """Implements `plans.closed_loop.Conductor`: what the closed loop asks, answered from ledger and optimiser.
+    """Implements `plans.conductor.Conductor`: what the closed loop asks, answered from ledger and optimiser.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ LOOK_S = 0.25
 
 
 class Question:
-    """One open question; implements `plans.life.Question`.
+    """One open question; implements `plans.conductor.Question`.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from lab.core.sample import REMOVED, UNKNOWN
 from lab.records.documents import JsonlWriter, read_run
 from lab.records.rows import MoveRow
 from lab.records.rows import Unfinished as Left
-from plans.closed_loop import Unfinished
+from plans.conductor import Unfinished
 from plans.recipes import Step
 
 GONE = "the session ended before it was confirmed"

@@ -8,23 +8,21 @@ costs itself, never the campaign.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from bluesky.utils import RunEngineControlException
 
 from lab.core.capabilities import Status
 from lab.core.clock import WallClock
 from lab.core.errors import CommandError, LabError
-from lab.core.journal import Journal
 from lab.core.recovery import Choice
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
+from plans.conductor import Conductor, Thought, Unfinished
 from plans.cooling import Cooling
 from plans.dispatch import Dispatcher, Progress, next_campaign
-from plans.forecast import Route
 from plans.lanes import Lane, LaneHandle, LanesFailed, first_of, lanes, spawn
-from plans.life import ARM, Keeper, Life
+from plans.life import ARM, Life
 from plans.recipes import Order
 from plans.resources import Resources
 from plans.safe import make_safe, ready
@@ -36,77 +34,6 @@ COOLING_ERROR = 0.15
 
 LOOK_AGAIN_S = 1.0
 """Wall seconds between two looks whether what lacks has been refilled."""
-
-
-class Thought(Status, Protocol):
-    """Something that a thread works out; it always succeeds, and when it is done, `order` has the result."""
-
-    order: Order | None
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A sample of an earlier session: it is brought to its slot, and goes on from step `first`.
-
-    Parameters
-    ----------
-    order : Order
-    journal : Journal
-    first : int or None
-        Index of the recipe's next step; None when the sample is only put away.
-    ended_s : float or None
-        Laboratory time at which the step before had ended.
-    candidates : tuple of str
-        Where it can be, if nobody knows; most likely places first.
-    verdict : LabError or None
-        Why the sample cannot be finished: its point is made again.
-    """
-
-    order: Order
-    journal: Journal
-    first: int | None = 0
-    ended_s: float | None = None
-    candidates: tuple[str, ...] = ()
-    verdict: LabError | None = None
-
-
-class Conductor(Keeper, Protocol):
-    """One campaign, as the dispatcher sees it (implemented by `lab.campaign`)."""
-
-    id: str
-    priority: int
-    share: float
-    unfinished: Sequence[Unfinished]
-
-    @property
-    def n_begun(self) -> int:
-        """Samples begun so far, for its share of the work cell."""
-        ...
-
-    @property
-    def ahead_s(self) -> float:
-        """How long a suggestion takes, laboratory seconds: so much earlier it is asked for."""
-        ...
-
-    def may_begin(self) -> bool:
-        """Whether it wants a further sample now: its budget is not spent, and nobody stopped it."""
-        ...
-
-    def next_order(self) -> Thought:
-        """Have the next sample worked out in a thread; None when there is none after all."""
-        ...
-
-    def begin(self, order: Order) -> tuple[Order, Journal] | None:
-        """The order is begun: its sample is on record, at a slot of its own. None when something lacks; it has said what."""
-        ...
-
-    def route(self, order: Order | None) -> Route:
-        """What the dispatcher expects of an order; None: of the next one, whatever it will be."""
-        ...
-
-    def load_below_c(self) -> float:
-        """An annealer above this temperature, degC, is not loaded."""
-        ...
 
 
 def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: float = 30.0, at_once: int | None = None) -> Plan:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from bluesky.utils import FailedStatus, Msg, RunEngineControlException
 
-from lab.core.capabilities import Pick, Place, Status
+from lab.core.capabilities import Pick, Place
 from lab.core.clock import WallClock
 from lab.core.errors import EmptyPlace, GapError, InstrumentError, InterlockError, LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
-from lab.core.recovery import EXPLAINED, Choice, Policy, Rule
+from lab.core.recovery import EXPLAINED, Choice, Rule
 from lab.core.sample import GRIPPER, REMOVED, UNKNOWN
 from plans.cell import Station, WorkCell
+from plans.conductor import Keeper
 from plans.dispatch import RACK, Progress
 from plans.forecast import TRANSFER, Route
 from plans.lanes import acquire, claim, first_of, release
@@ -43,66 +44,6 @@ AGAIN_S = 1.0
 
 class Stuck(Exception):
     """A sample cannot be put away: the campaign ends, and is resumed when the cause is mended."""
-
-
-class Question(Protocol):
-    """A question to the operator."""
-
-    @property
-    def status(self) -> Status:
-        """Done when it has been answered."""
-        ...
-
-    @property
-    def choice(self) -> Choice | None:
-        """The answer."""
-        ...
-
-    def withdraw(self, instead: Choice) -> None:
-        """Nobody answered in time: `instead` is done."""
-        ...
-
-
-class Keeper(Protocol):
-    """The campaign, as one sample's life sees it (implemented by `lab.campaign`)."""
-
-    recipe: Recipe
-    policy: Policy
-
-    def carried(self, order: Order, carried: Carried) -> None:
-        """What was really carried out for the order."""
-        ...
-
-    def measured(self, order: Order) -> Status:
-        """All of the order's readings are taken: evaluate in a thread, then record the outcome or the failure.
-
-        The status always succeeds.
-        """
-        ...
-
-    def failed(self, order: Order, error: LabError) -> None:
-        """The sample is lost (or, when its outcome already stands, could not be put back)."""
-        ...
-
-    def remake(self, order: Order, error: LabError) -> None:
-        """The sample is lost; the same point shall be made again."""
-        ...
-
-    def stop(self, cause: str) -> None:
-        """No further sample shall be begun."""
-        ...
-
-    def ask(self, order: Order, step: str, error: LabError, choices: Mapping[Choice, str], otherwise: Choice) -> Question:
-        """Put a question to the operator."""
-        ...
-
-    def trouble(self, what: str) -> None:
-        """Something a person should know, and the ledger keep."""
-        ...
-
-    def whereabouts(self, order: Order) -> str:
-        """The place of the order's sample, by the ledger."""
-        ...
 
 
 class _Lost(Exception):

@@ -17,7 +17,7 @@ from lab.records.documents import JsonlWriter
 from lab.records.ledger import Ledger
 from lab.resumption import unfinished
 from lab.translation import Translation, load_liquids
-from plans.closed_loop import Unfinished
+from plans.conductor import Unfinished
 from plans.recipes import Order
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

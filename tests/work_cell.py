@@ -18,7 +18,8 @@ from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, Lin
 from lab.core.recovery import Choice, Policy, Recovery, Rule
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import Station, WorkCell
-from plans.closed_loop import Unfinished, closed_loop
+from plans.closed_loop import closed_loop
+from plans.conductor import Unfinished
 from plans.cooling import AIR_C
 from plans.expectation import Expectation
 from plans.forecast import Route

@@ -14,9 +14,8 @@ from lab.core.recovery import Choice, Policy
 from lab.core.space import Value
 from lab.rehearsal.devices import DryInstrument
 from lab.rehearsal.pace import Pace
-from plans.closed_loop import Unfinished
+from plans.conductor import Question, Unfinished
 from plans.forecast import Route
-from plans.life import Question
 from plans.recipes import Carried, Order, Recipe
 from plans.statuses import Happening
 
@@ -132,7 +131,7 @@ class Thought(Happening):
 
 
 class DryConductor:
-    """Implements `plans.closed_loop.Conductor`.
+    """Implements `plans.conductor.Conductor`.
 
     Parameters
     ----------
