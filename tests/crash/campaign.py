@@ -72,6 +72,7 @@ class Killed:
         self.fork: Path | None = None
         self.tally = Tally()
         self.happened: list[str] = []
+        self._is_interrupted = False
 
     def run(self, given: Sequence[Sequence[Kill]] | None = None, most: int = 10) -> None:
         """Until it is done. With `given`, only these kills, session by session; else as drawn, at most `most` of them."""
@@ -98,6 +99,7 @@ class Killed:
         former = self._glance("select count(*) from session")
         self._say(f"lab {arguments[0]}: {'; '.join(map(str, planned)) or 'to its end'}")
         self.tally.sessions += 1
+        self._is_interrupted = False
         started = Started(self.home, arguments)
         killed: list[Kill] = []
         try:
@@ -127,7 +129,7 @@ class Killed:
             allowed = {130, 0}
         else:
             allowed = {0}
-        if any(kill.phase == "after Ctrl-C" for kill in killed):
+        if self._is_interrupted:  # also where the kill then came too late
             allowed |= {130, 0}
         if "plc" in victims:  # nobody knows whether the coolant flows: an interlock of the example ends the campaign
             allowed |= {130}
@@ -145,6 +147,7 @@ class Killed:
         if kill.phase == "after Ctrl-C":
             time.sleep(self._chances.uniform(0.0, 4.0))
             started.interrupt()
+            self._is_interrupted = True
         end = time.monotonic() + kill.delay_s
         until(lambda: started.has_ended or time.monotonic() >= end, kill.delay_s + 1.0, 0.001)
         if started.has_ended:
