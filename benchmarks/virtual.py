@@ -122,14 +122,18 @@ def main() -> None:
         one, other = Path(folder) / "one", Path(folder) / "other"
         first, second = (in_a_process(home, TRIALS, "ax") for home in (one, other))
         unlike = differences(one / "ledger.sqlite", other / "ledger.sqlite")
+    for row in unlike[:10]:
+        print(row, file=sys.stderr)
     speed = first["lab_s"] / first["wall_s"]
     shares = sorted(((what.removeprefix("share "), share) for what, share in first.items() if what.startswith("share ")), key=lambda row: -row[1])
     thinking_s = first["wall_s"] * sum(share for what, share in shares if what in ("suggestions", "evaluation"))
     show([
         Figure(f"virtual time, {TRIALS} samples with the model, laboratory s per wall s", speed, "x", least=500.0,
                note=f"{first['lab_s'] / 3600:.1f} h in {first['wall_s']:.0f} s; second run {second['lab_s'] / second['wall_s']:.0f}"),
-        Figure("the same, without suggestions and evaluation", first["lab_s"] / (first["wall_s"] - thinking_s), "x"),
-        Figure("rows that differ between two runs of one seed", len(unlike), "rows", most=0.0, note="; ".join(unlike)[:120]),
+        Figure("wall time of one sample, whatever it takes in the laboratory", first["wall_s"] / first["n"], "s",
+               note=f"{first['lab_s'] / first['n']:.0f} laboratory s each, three annealed at a time"),
+        Figure("the first, without suggestions and evaluation", first["lab_s"] / (first["wall_s"] - thinking_s), "x"),
+        Figure("rows that differ between two runs of one seed", len(unlike), "rows", most=0.0, note="of all that the ledgers hold but names and wall times"),
         *(Figure(f"share of the wall time: {what}", 100 * share, "%", note=MEANING.get(what, "")) for what, share in shares),
     ])
 

@@ -89,8 +89,11 @@ def test_what_was_seen_before_a_leap_does_not_count_after_it(page: TimePage) -> 
 
 def test_whoever_is_writing_is_not_settled(page: TimePage) -> None:
     page.tell(is_quiet=True, n_asked=0, n_working=0, next_s=math.inf)
-    page._whole[2] += 1
-    assert not page.look(0).is_settled and not page.look(0).is_at_rest
+    first_of_seat_1 = 8 + 3
+    page._whole[first_of_seat_1] += 1
+    assert not page.look(2).is_settled and not page.look(2).is_at_rest
+    page.sit(1, page.epoch, 0)
+    assert page.look(2).is_at_rest, "its successor, after it was killed in the middle, counts on"
 
 
 # ----------------------------------------------------------------------------------------------- the session's clock

@@ -134,7 +134,7 @@ class TimePage:
     def tell(self, *, is_quiet: bool, n_asked: int, n_working: int, next_s: float) -> None:
         """What the session does (see `Look`)."""
         cells = self._whole
-        cells[_CHANGES] += 1
+        cells[_CHANGES] |= 1
         cells[_IS_QUIET], cells[_N_ASKED], cells[_N_WORKING] = int(is_quiet), n_asked, n_working
         self._real[_NEXT] = next_s
         cells[_CHANGES] += 1
@@ -144,6 +144,6 @@ class TimePage:
     def sit(self, seat: int, epoch: int, n_waiting: int) -> None:
         """How many commands of a bridge have seen at `epoch` that they wait for physics."""
         cells, first = self._whole, _SEATS + _SEAT * seat
-        cells[first] += 1
+        cells[first] |= 1  # also after a bridge that was killed while it wrote
         cells[first + 1], cells[first + 2] = epoch, n_waiting
         cells[first] += 1
