@@ -11,6 +11,12 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+ENDING = ("aborting", "stopping", "halting")
+"""States of a RunEngine whose plan is being ended."""
+
+LOOK_S = 0.2
+"""Wall seconds between two looks whether it is."""
+
 
 class Suspension:
     """Has plans wait while a signal is 0.
@@ -55,14 +61,25 @@ class Suspension:
         return ([self.until_well], self._reason) if self.tripped else ([], "")
 
     async def until_well(self) -> None:
-        """Return when the signal is 1."""
+        """Return when the signal is 1; also when the plan is being ended.
+
+        A suspension that comes at the moment of an abort is put before the plan's clean-up (RunEngine.request_suspend), which would then wait for
+        what nobody may ever mend.
+        """
         while True:
             event = asyncio.Event()
             with self._lock:
                 if self._is_well:
                     return
                 self._waiting.append((asyncio.get_running_loop(), event))
-            await event.wait()
+            while not event.is_set():
+                if self._engine is not None and self._engine.state in ENDING:
+                    return
+                try:
+                    async with asyncio.timeout(LOOK_S):
+                        await event.wait()
+                except TimeoutError:
+                    continue  # look whether the plan is being ended
 
     def _changed(self, value: Any = None, **_: Any) -> None:
         if value:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,3 +188,13 @@ def test_a_removed_suspension_lets_go_what_waits() -> None:
     threading.Timer(0.2, engine.remove_suspender, (suspension,)).start()
     engine([Msg("null")])
     assert not suspension.tripped
+
+
+@pytest.mark.parametrize("state", ["aborting", "stopping", "halting"])
+def test_what_waits_goes_on_when_the_plan_is_being_ended(state: str) -> None:
+    """Else the clean-up of an abort that meets a suspension would wait for a door that nobody closes."""
+    signal = Signal(name="door", value=0)
+    suspension = Suspension(signal, "the door is open")
+    suspension.install(SimpleNamespace(state=state))
+    assert suspension.tripped
+    asyncio.run(asyncio.wait_for(suspension.until_well(), 10))
