@@ -23,4 +23,4 @@ def test_a_campaign_survives_the_death_of_a_bridge_of_its_session_and_of_the_pow
     assert killed.tally.disagreements == []
     assert agreement.disagreements(killed.home, (*agreement.AT_THE_END, agreement.nothing_failed)) == []
     assert sum(killed.tally.kills.values()) + killed.tally.missed == sum(map(len, KILLS))
-    assert agreement.counts(killed.home)["trials completed"] == 2
+    assert agreement.counts(killed.home)["samples finished"] == 2

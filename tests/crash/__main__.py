@@ -19,7 +19,7 @@ from lab.core.space import Value
 from tests.crash import agreement
 from tests.crash.campaign import Killed, Tally
 from tests.crash.laboratory import Disagreement
-from tests.crash.schedule import BRIDGES, FORK, Kill
+from tests.crash.schedule import BRIDGES, FORK, PHASES, Kill
 
 AX = {"optimizer.engine": "ax", "optimizer.initial": "2", "lab.at_once": "1"}
 """One sample after the other: then a session that is killed between two of them changes nothing of what is known."""
@@ -133,8 +133,8 @@ class Comparison:
 
 def summary(total: Tally, wall_s: float) -> str:
     """The table at the end."""
-    victims = sorted({victim for victim, _ in total.kills}, key=lambda name: -sum(n for (v, _), n in total.kills.items() if v == name))
-    phases = list(dict.fromkeys(phase for _, phase in sorted(total.kills, key=lambda pair: pair[1])))
+    victims = sorted({victim for (victim, _), n in total.kills.items() if n}, key=lambda name: -sum(n for (v, _), n in total.kills.items() if v == name))
+    phases = [phase for phase in PHASES if any(p == phase and n for (_, p), n in total.kills.items())]
     lines = ["", f"{'killed':<14}" + "".join(f"{phase:>14}" for phase in phases) + f"{'all':>8}"]
     for victim in victims:
         row = [total.kills[victim, phase] for phase in phases]

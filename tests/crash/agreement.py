@@ -297,10 +297,11 @@ def disagreements(home: Path, checks: Sequence[Check]) -> list[str]:
 def counts(home: Path) -> Counter[str]:
     """For the summary."""
     with evidence(home) as seen:
-        found = Counter({f"trials {state.value}": sum(trial.state is state for trial in seen.trials) for state in TrialState})
-        found.update(f"samples {sample.state}" for sample in seen.samples)
-        found["resumes"] = seen.campaign.session - 1
-        found["measured again"] = sum(n > 1 for n in Counter(row.sample for row in seen.steps if row.name == "measure").values())
-        found["doses unconfirmed"] = sum(dose.state == "failed" for dose in seen.doses)
-        found["moves unconfirmed"] = sum(move.state == "failed" for rows in seen.moves.values() for move in rows)
+        states = Counter(sample.state for sample in seen.samples)
+        found = Counter({"resumes": seen.campaign.session - 1, "samples put away and made again": states["discarded"], "samples lost": states["lost"]})
+        found["samples finished"] = sum(trial.state is TrialState.COMPLETED for trial in seen.trials)
+        found["samples failed, of bridges that were killed"] = sum(trial.state is TrialState.FAILED for trial in seen.trials)
+        found["samples measured again"] = sum(n > 1 for n in Counter(row.sample for row in seen.steps if row.name == "measure").values())
+        found["doses never confirmed"] = sum(dose.state == "failed" for dose in seen.doses)
+        found["moves never confirmed"] = sum(move.state == "failed" for rows in seen.moves.values() for move in rows)
     return found
