@@ -242,7 +242,8 @@ class Command(_Failing, EpicsSignal):
         asked = self._asked[status] = ExitStack()
         asked.enter_context(timekeeping.clock().asking())
         try:
-            sent = self._write_pv.put(self._to_wire(value), use_complete=True, callback=lambda **_: self._completed(status))
+            sent = self._write_pv.put(self._to_wire(value), use_complete=True, timeout=CONNECT_S,  # else ten years, for a circuit that has just died
+                                      callback=lambda **_: self._completed(status))
         except _CIRCUIT_DIED as error:
             self._report(status, LinkDown(f"{self.name}: could not be sent: {error}"))
         else:
