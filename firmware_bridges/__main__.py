@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from firmware_bridges.controller import BridgeSettings, Controller
 from lab.core.errors import LabError
 from lab.core.page import TimePage
+from lab.core.virtual import hand_over_soon
 
 log = logging.getLogger("firmware_bridges")
 
@@ -45,6 +46,7 @@ def main() -> int:
         settings = read_settings(sys.stdin.readline())
         controller = build(settings)
         if settings.page is not None:
+            hand_over_soon()
             controller.share(TimePage(settings.page), settings.seat)
         serve(f"{settings.prefix}{settings.name}:", controller)
     except (LabError, ValidationError, ValueError, OSError) as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from lab.core.page import TimePage
-from lab.core.virtual import SharedClock
+from lab.core.virtual import SharedClock, hand_over_soon
 
 
 class VirtualTime:
@@ -27,6 +28,7 @@ class VirtualTime:
     def __init__(self, now_s: float = 0.0) -> None:
         self.page, self._file = TimePage.create(now_s)
         self.clock = SharedClock(self.page)
+        self._turn_s = hand_over_soon()
         self._rest: AbstractContextManager[Any] | None = None
 
     @property
@@ -55,4 +57,5 @@ class VirtualTime:
     def close(self) -> None:
         """Nothing is called any more; the time can still be read."""
         self.clock.close()
+        sys.setswitchinterval(self._turn_s)
         self._file.close()

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from lab.core.clock import Clock, ManualClock, ScaledClock, WallClock
 from lab.core.errors import LabError, ServiceError
 from lab.core.page import TimePage
+from lab.core.virtual import hand_over_soon
 from sim.contact import Nozzles, Top
 from sim.faults import Fault, FaultError, load, parse
 from sim.firmware import Server
@@ -270,6 +271,8 @@ def _configured(line: str) -> Laboratory:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"lab: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     page = TimePage(given["page"]) if "page" in given else None
+    if page is not None:
+        hand_over_soon()
     return Laboratory(lab, parse(given.get("faults"), "faults"), state=Path(state) if state else None, page=page, seats=given.get("seats", ()))
 
 

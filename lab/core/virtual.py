@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,17 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.0002
 """How often a process that waits looks whether time has leapt, wall seconds."""
+
+HAND_OVER_S = 0.0005
+"""After so long a thread that computes lets another one go on, wall seconds. Python's own 5 ms are longer than most exchanges take, and
+in virtual time each is waited for: measured, a campaign takes a tenth less."""
+
+
+def hand_over_soon() -> float:
+    """Let the threads of this process take turns every `HAND_OVER_S`; returns how long their turns were."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(HAND_OVER_S)
+    return before
 
 
 class SharedClock:
