@@ -94,5 +94,5 @@ def test_a_campaign_waits_while_the_door_is_open_goes_on_and_ends_safely_when_th
                              "interlock hutch_closed is well again: plc.hutch = 1", f"making the instruments safe: {coolant}"]
     assert set(seen["noted"]) <= set(seen["said"])
     assert (seen["status"], seen["cause"]) == ("interrupted", coolant)
-    assert seen["heaters"] == [0, 0]
+    assert seen["heaters"] == [0, 0, 0]
     assert seen["again"].startswith("InterlockError: ") and coolant in seen["again"]

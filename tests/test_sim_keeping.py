@@ -129,7 +129,8 @@ def test_a_killed_world_is_restored_to_the_last_bit_whatever_was_done(deeds: lis
         account = first.account
         first.world.close()
         second = Kept(path, began_s=7.0)
-        assert second.account == account
+        assert {**second.account, "time_s": 0.0} == {**account, "time_s": 0.0}
+        assert second.account["time_s"] == pytest.approx(account["time_s"], abs=1e-9)  # counted from another origin: rounded otherwise
         assert all_of(second) == all_of(first)
         second.world.close()
 
