@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import select
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -227,24 +228,42 @@ class Watch(threading.Thread):
 
 
 def free_ports(n: int) -> list[int]:
-    """`n` ports of the loopback interface that are free for both TCP and UDP, as Channel Access needs them."""
+    """`n` ports of the loopback interface that are free for both TCP and UDP, as Channel Access needs them.
+
+    They are outside of the range from which the system gives ports to whoever connects (ip(7), ip_local_port_range): one of those could be
+    taken in the second between this question and the bridge's own bind, and an IOC whose UDP port is taken stands still for ever.
+    """
     held: list[socket.socket] = []
     ports: list[int] = []
+    asked = _not_given_out()
     try:
         while len(ports) < n:
             tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
             held += [tcp, udp]
-            tcp.bind((LOOPBACK, 0))
-            port = tcp.getsockname()[1]
             try:
+                tcp.bind((LOOPBACK, next(asked)))
+                port = tcp.getsockname()[1]
                 udp.bind((LOOPBACK, port))
             except OSError:
-                continue  # taken by somebody's UDP: ask for another
+                continue  # somebody has it: ask for another
             ports.append(port)
     finally:
         for one in held:
             one.close()
     return ports
+
+
+def _not_given_out() -> Iterator[int]:
+    """Ports to ask for, at random; 0, for any, where the system does not tell which ones it gives out."""
+    try:
+        first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        first = last = 0
+    candidates = [port for port in range(10000, 65000) if not first <= port <= last] if first else []
+    random.SystemRandom().shuffle(candidates)
+    yield from candidates
+    while True:
+        yield 0
 
 
 def bridge_environment(port: int) -> dict[str, str]:
