@@ -75,6 +75,7 @@ def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: flo
         ended = yield from lanes(Lane("make safe", make_safe(cell)), resources=Resources({}), resting=cell.clock.resting)
         result = ended["make safe"]
         _tell(conductors, "not safe", {name: said for name, said in result.items() if not said.startswith("safe")})
+        _tell(conductors, "not as it should be left", {name: said for name, said in result.items() if said.startswith("safe, not")})
 
 
 class _Loop:

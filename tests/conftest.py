@@ -21,6 +21,8 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from lab.core.clock import ManualClock
+from lab.records.ledger import Ledger
 from lab.services import bridge_environment, client_environment, free_ports
 
 _PORTS = free_ports(24)
@@ -121,6 +123,19 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("bench"))
     yield made
     made.stop()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Laboratory time of the `ledger`; it begins at 100 s."""
+    return ManualClock(100.0)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: ManualClock) -> Iterator[Ledger]:
+    """An empty ledger in a file."""
+    with Ledger(tmp_path / "ledger.sqlite", clock) as opened_ledger:
+        yield opened_ledger
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -450,3 +450,10 @@ def test_a_resumed_sample_that_cannot_be_put_away_ends_the_loop_before_it_begins
     with pytest.raises(Stuck, match="sample old is in the way at spin"):
         bench.run(campaign)
     assert campaign.n_begun == 0
+
+
+def test_an_arm_that_could_not_be_parked_is_said(bench: Bench) -> None:
+    bench.arm.fails["park"] = [CommandError("arm: [1016] unreachable")] * 9
+    campaign = Campaign(bench)
+    bench.run(campaign)
+    assert any("not as it should be left: safe, not parked: arm: [1016] unreachable" in said for said in campaign.troubles)

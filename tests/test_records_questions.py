@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,6 @@ from lab.records.ledger import Ledger
 from tests.records_campaigns import begun, killed, opened
 
 CHOICES = {"retry": "do the step again", "skip": "put this sample away"}
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(100.0)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: ManualClock) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite", clock) as opened_ledger:
-        yield opened_ledger
 
 
 @pytest.fixture

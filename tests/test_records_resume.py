@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,6 @@ from lab.core.sample import GRIPPER, REMOVED, UNKNOWN
 from lab.core.trial import TrialState
 from lab.records.ledger import Ledger
 from tests.records_campaigns import OUTCOME, RACK, SUGGESTION, begun, killed, opened
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(100.0)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: ManualClock) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite", clock) as opened_ledger:
-        yield opened_ledger
 
 
 @pytest.fixture

@@ -15,17 +15,6 @@ from tests.records_campaigns import CONFIG, OUTCOME, begun, killed, opened
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(100.0)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: ManualClock) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite", clock) as opened_ledger:
-        yield opened_ledger
-
-
-@pytest.fixture
 def quick(clock: ManualClock) -> Iterator[Ledger]:
     """In memory: for many entries, none of which has to reach the disk."""
     with Ledger("sqlite://", clock) as opened_ledger:
