@@ -14,6 +14,7 @@ from lab.core.channels import BRIDGE, TABLES, Channel, input_row, narrow
 from lab.core.errors import LimitError
 from lab.core.interlocks import Exclusion, Exclusions, InterlockConfig
 from lab.core.recovery import Recovery
+from lab.core.remote import RemoteConfig
 from lab.core.space import ChoiceParameter, LinearConstraint, Parameter, RangeParameter, Space
 from lab.core.trips import Trip, trip_of
 
@@ -280,6 +281,8 @@ class LabConfig(_Model):
     """What is done when a step fails, where the campaign says nothing."""
     at_once: Annotated[int, Field(ge=1)] | None = None
     """Most samples in the machine at one time; None: as many as there is room for."""
+    remote: RemoteConfig = RemoteConfig()
+    """Who may do what from elsewhere, once the laboratory is up (`lab.core.remote`)."""
 
     @model_validator(mode="after")
     def _only_simulations_leap(self) -> LabConfig:
