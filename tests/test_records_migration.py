@@ -1,4 +1,4 @@
-"""Ledgers of version 1, whose tables and rows are in ledger_version_1.sql."""
+"""Ledgers of versions 1 and 2, whose tables and rows are in ledger_version_1.sql and ledger_version_2.sql: the same campaigns."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from lab.core.trial import Suggestion, TrialState
 from lab.records.ledger import Ledger
 from lab.records.process import this_process
 
-OLD = Path(__file__).with_name("ledger_version_1.sql").read_text()
+
+@pytest.fixture(params=[1, 2])
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A ledger of version 1: a campaign that is done, one that was interrupted."""
+def old(tmp_path: Path, version: int) -> Path:
+    """A ledger of an older version: a campaign that is done, one that was interrupted."""
     file = tmp_path / "ledger.sqlite"
     with sqlite3.connect(file) as connection:
-        connection.executescript(OLD)
+        connection.executescript(Path(__file__).with_name(f"ledger_version_{version}.sql").read_text())
     connection.close()
     return file
 
@@ -50,7 +53,7 @@ def test_an_old_ledger_tells_what_it_told_before(old: Path) -> None:
         assert ledger.busy_s(done.id) == {"arm": 40.0, "synthesiser": 60.0}
         assert ledger.statistics(done.id).makespan_s == 120.0
         assert [(s.number, s.status) for s in ledger.sessions(done.id)] == [(1, "done")]
-    assert version_of(old) == 2
+    assert version_of(old) == 3
 
 
 def test_an_old_ledger_has_the_tables_of_a_new_one(tmp_path: Path, old: Path) -> None:
@@ -81,17 +84,18 @@ def test_racks_of_old_campaigns_count_as_full(old: Path) -> None:
         assert ledger.free_slots("demo", ("rack.1", "rack.2")) == ("rack.1", "rack.2")
 
 
-def test_a_ledger_that_an_old_campaign_still_writes_is_left_alone(old: Path) -> None:
+def test_a_ledger_that_an_old_campaign_still_writes_is_left_alone(old: Path, version: int) -> None:
     me = this_process()
     with sqlite3.connect(old) as connection:
         connection.execute("update campaign set status = 'running', host = ?, pid = ?, process_started = ? where status = 'interrupted'",
                            (me.host, me.pid, me.started))
     connection.close()
-    with pytest.raises(LedgerError, match=rf"of version 1, and campaign film-.* still runs in process {os.getpid()} on .*; wait until it has ended"):
+    with pytest.raises(LedgerError, match=rf"of version {version}, and campaign film-.* still runs in process {os.getpid()} on .*; wait until it has ended"):
         Ledger(old, ManualClock())
-    assert version_of(old) == 1
+    assert version_of(old) == version
 
 
+@pytest.mark.parametrize("version", [1], indirect=True)
 def test_a_migration_that_fails_half_way_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise LedgerError("pulled the plug")

@@ -1,8 +1,10 @@
-"""A ledger of version 1 becomes one of version 2, in one transaction: all of it, or nothing.
+"""A ledger of an older version becomes one of this version, in one transaction: all of it, or nothing.
 
 Version 2 knows sessions (a campaign can be resumed), further samples of a trial, names of steps, questions, requests and stock.
 Its new columns have defaults in the database, so they are added to the tables that are there; what they can be told from the old
 rows is filled in. Racks of version 1 began full with each campaign, so no slot counts as used.
+
+Version 3 knows the queue: items, the writes that clients have named, notices. Its tables are new, and begin empty.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from lab.core.errors import LedgerError
 from lab.records import schema
 from lab.records.process import Process
 
-READABLE = (1,)
+READABLE = (1, 2)
 """Versions that can be brought up to date."""
 
 
@@ -34,8 +36,14 @@ def migrate(connection: Connection, name: str) -> None:
     version = connection.execute(select(schema.about.c.schema_version)).scalar_one()
     if version == schema.SCHEMA_VERSION:
         return
-    _refuse_if_in_use(connection, name)
+    _refuse_if_in_use(connection, name, version)
     schema.metadata.create_all(connection)
+    if version == 1:
+        _add_what_version_2_has(connection)
+    connection.execute(update(schema.about).values(schema_version=schema.SCHEMA_VERSION))
+
+
+def _add_what_version_2_has(connection: Connection) -> None:
     inspector = inspect(connection)
     for table in schema.metadata.sorted_tables:
         _add_columns(connection, table, {column["name"] for column in inspector.get_columns(table.name)})
@@ -43,14 +51,13 @@ def migrate(connection: Connection, name: str) -> None:
     connection.execute(text("DROP INDEX sample_of_trial"))
     _make_indices(connection)
     _fill_in(connection)
-    connection.execute(update(schema.about).values(schema_version=schema.SCHEMA_VERSION))
 
 
-def _refuse_if_in_use(connection: Connection, name: str) -> None:
+def _refuse_if_in_use(connection: Connection, name: str, version: int) -> None:
     # By name: the other columns of this version are not there yet.
     for row in connection.execute(text("SELECT id, pid, host, process_started FROM campaign WHERE status = 'running'")):
         if not Process(row.host, row.pid, row.process_started).is_gone():
-            raise LedgerError(f"ledger {name}: is of version 1, and campaign {row.id} of that version still runs in process {row.pid} on "
+            raise LedgerError(f"ledger {name}: is of version {version}, and campaign {row.id} of that version still runs in process {row.pid} on "
                               f"{row.host}; wait until it has ended, then try again")
 
 

@@ -5,7 +5,7 @@ within a campaign mean something, the numbers themselves do not. What is announc
 ``announced`` and no end; the number of the session that announced it tells whether anybody is left to confirm it.
 
 What is younger than version 1 has a default in the database, so that a ledger of version 1 can be brought up to date by adding
-columns (`lab.records.migration`).
+columns (`lab.records.migration`). Version 3 has more tables, and the columns of the others as they were.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PRODUCT = "labwright-ledger"
 
 metadata = MetaData()
@@ -284,3 +284,61 @@ refill = Table(
     Column("recorded_wall", String(32), nullable=False),
 )
 """Each time the rack of a laboratory was filled with empty substrates."""
+
+item = Table(
+    "item", metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("uid", String(80), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(120), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("user", String(120), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("place", Float, nullable=False),
+    Column("estimate_s", Float),
+    Column("campaign", String(120), nullable=False),
+    Column("runs", JSON, nullable=False),
+    Column("approved_by", String(120), nullable=False),
+    Column("approved_wall", String(32)),
+    Column("parent", String(40), nullable=False),
+    Column("decided", Text, nullable=False),
+    Column("decided_by", String(120), nullable=False),
+    Column("decided_wall", String(32)),
+    # The worker that began it: when that process is gone and nobody said how it ended, the item was interrupted.
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", String(80), nullable=False),
+    Column("submitted_wall", String(32), nullable=False),
+    Column("began_wall", String(32)),
+    Column("ended_wall", String(32)),
+    Index("item_in_state", "state", "place"),
+    Index("item_of_user", "user"),
+)
+"""What people have asked the queue to do. `uid` is the RE Manager's, the latest one; `place` orders what waits in the queue."""
+
+errand = Table(
+    "errand", metadata,
+    Column("user", String(120), primary_key=True),
+    Column("name", String(120), primary_key=True),
+    Column("method", String(80), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("answer", JSON),
+    Column("begun_wall", String(32), nullable=False),
+    Column("ended_wall", String(32)),
+)
+"""Writes to which a client gave a name, so that one whose answer was lost is done once; `answer` is NULL until there is one."""
+
+notice = Table(
+    "notice", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("item", String(40), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("recorded_wall", String(32), nullable=False),
+)
+"""What happened to the queue and its services, in words; `item` is empty where it concerns none."""
