@@ -4,7 +4,7 @@ Version 2 knows sessions (a campaign can be resumed), further samples of a trial
 Its new columns have defaults in the database, so they are added to the tables that are there; what they can be told from the old
 rows is filled in. Racks of version 1 began full with each campaign, so no slot counts as used.
 
-Version 3 knows the queue: items, the writes that clients have named, notices. Its tables are new, and begin empty.
+Version 3 knows the queue: items, the writes that clients have named, notices, proposals. Its tables are new, and begin empty.
 """
 
 from __future__ import annotations

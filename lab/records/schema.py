@@ -342,3 +342,17 @@ notice = Table(
     Column("recorded_wall", String(32), nullable=False),
 )
 """What happened to the queue and its services, in words; `item` is empty where it concerns none."""
+
+proposal = Table(
+    "proposal", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", String(120), ForeignKey("campaign.id"), nullable=False),
+    Column("values", JSON, nullable=False),
+    Column("by", String(120), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("trial", Integer),
+    Column("proposed_wall", String(32), nullable=False),
+    Column("ended_wall", String(32)),
+    Index("proposal_of_campaign", "campaign", "state"),
+)
+"""Points that programs elsewhere ask a campaign to try (engine ``remote``); `trial` is the one that a taken proposal became."""
