@@ -471,9 +471,11 @@ class Budget(_Model):
 
 
 class OptimizerConfig(_Model):
-    engine: Literal["ax", "sobol"] = "ax"
+    engine: Literal["ax", "sobol", "given"] = "ax"
     initial: Annotated[int, Field(ge=1)] = 6
     seed: Annotated[int, Field(ge=0)] = 0
+    points: tuple[dict[str, float | int | str], ...] = ()
+    """Of the engine ``given``: what is tried, in this order."""
 
 
 class CampaignConfig(_Model):
@@ -506,6 +508,7 @@ class CampaignConfig(_Model):
     @model_validator(mode="after")
     def _parses(self) -> CampaignConfig:
         _ = self.space, self.outcome_limits
+        self._check_points()
         scale = self.evaluate.full_scale
         if self.evaluate.kind == "brightness" and (scale is None or not scale[0] < scale[1]):
             raise ValueError(f"evaluate.full_scale: given {scale}; allowed: [value at no light, value at full scale], the lower one first")
@@ -522,6 +525,20 @@ class CampaignConfig(_Model):
             except ValueError as error:
                 raise ValueError(f"constraints.{number}: {error}") from error
         return Space(parameters, tuple(constraints))
+
+    def _check_points(self) -> None:
+        points = self.optimizer.points
+        if (self.optimizer.engine == "given") != bool(points):
+            raise ValueError(f"optimizer.points: given {len(points)} with engine {self.optimizer.engine}; allowed: at least one with engine given, "
+                             "and none with another")
+        for number, point in enumerate(points):
+            problems = self.space.problems(point)
+            if problems:
+                field, _, given = problems[0].partition(": given ")
+                given, _, allowed = given.partition("; allowed: ")
+                raise ValueError(f"optimizer.points.{number}: given {given or problems[0]}; allowed: "
+                                 f"{allowed or 'a value for each parameter, within its bounds and the constraints'}"
+                                 + (f" for {field}" if allowed else ""))
 
     @property
     def objective(self) -> Objective:

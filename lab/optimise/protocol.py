@@ -45,6 +45,10 @@ def make_optimizer(campaign: CampaignConfig) -> Optimizer:
         from lab.optimise.sobol import SobolOptimizer
 
         return SobolOptimizer(campaign)
+    if campaign.optimizer.engine == "given":
+        from lab.optimise.given import GivenPoints
+
+        return GivenPoints(campaign)
     from lab.optimise.model_based import AxOptimizer
 
     return AxOptimizer(campaign)

@@ -11,6 +11,7 @@ import numpy as np
 from lab.core.config import CampaignConfig, LabConfig
 from lab.core.errors import ConfigError, ScheduleError
 from lab.core.recovery import Policy
+from lab.core.space import Value
 from lab.home import Home
 from lab.optimise.feasible import extent
 from lab.rehearsal import checks
@@ -93,7 +94,8 @@ class Ahead:
         return found
 
 
-def look_ahead(lab: LabConfig, campaign: CampaignConfig, *, lab_file: str, campaign_file: str, home: Home, n_samples: int | None = None) -> Ahead:
+def look_ahead(lab: LabConfig, campaign: CampaignConfig, *, lab_file: str, campaign_file: str, home: Home, n_samples: int | None = None,
+               keeps_world: bool = False) -> Ahead:
     """Everything that can be known without a rehearsal.
 
     Parameters
@@ -106,6 +108,8 @@ def look_ahead(lab: LabConfig, campaign: CampaignConfig, *, lab_file: str, campa
         With the ledger, if there is one.
     n_samples : int or None
         How many points are looked at; None: the campaign's budget.
+    keeps_world : bool
+        A simulated laboratory goes on with the world that it has, as one that is up does.
 
     Raises
     ------
@@ -116,7 +120,7 @@ def look_ahead(lab: LabConfig, campaign: CampaignConfig, *, lab_file: str, campa
     """
     translation = Translation(campaign, lab, campaign_file)
     case = Case(lab, campaign, translation, lab_file, campaign_file)
-    known = look_up(home, lab, campaign.recipe)
+    known = look_up(home, lab, campaign.recipe, keeps_world=keeps_world)
     n = n_samples if n_samples is not None else campaign.budget.trials
     return Ahead(case, known, extent(campaign.space), tuple(_orders(campaign, translation, n)))
 
@@ -208,8 +212,14 @@ def ahead_rack(lab: LabConfig) -> tuple[str, ...]:
 
 
 def _orders(campaign: CampaignConfig, translation: Translation, n: int) -> Iterable[Order]:
-    """The first `n` points of the campaign's quasi-random sequence: also those with which its optimiser begins."""
+    """The first `n` points of the campaign's quasi-random sequence, with which its optimiser begins, too; or those that it gives itself."""
+    for trial, values in enumerate(_points(campaign, n)):
+        yield translation.order(values, trial=trial, sample="", place="", metadata={"trial": trial, "plan_name": campaign.recipe})
+
+
+def _points(campaign: CampaignConfig, n: int) -> list[Mapping[str, Value]]:
+    if campaign.optimizer.points:
+        return list(campaign.optimizer.points[:n])
     from lab.optimise.sobol import SobolOptimizer
 
-    for trial, suggestion in enumerate(SobolOptimizer(campaign).suggest([], n)):
-        yield translation.order(suggestion.values, trial=trial, sample="", place="", metadata={"trial": trial, "plan_name": campaign.recipe})
+    return [suggestion.values for suggestion in SobolOptimizer(campaign).suggest([], n)]

@@ -45,11 +45,11 @@ class Known:
     free: tuple[str, ...] = ()
 
 
-def look_up(home: Home, lab: LabConfig, recipe: str) -> Known:
+def look_up(home: Home, lab: LabConfig, recipe: str, *, keeps_world: bool = False) -> Known:
     """What the ledger of `home` knows.
 
     A laboratory of which nothing is on record has a full rack and full syringes; so has a simulated one, whose world each
-    `lab run` makes anew (`lab.stocking`): of that only durations are looked up.
+    `lab run` makes anew (`lab.stocking`): of that only durations are looked up, unless it `keeps_world`.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def look_up(home: Home, lab: LabConfig, recipe: str) -> Known:
     speed = lab.speed if lab.is_simulated else 1.0
     with Ledger(home.ledger, WallClock()) as ledger:
         durations = dict(ledger.durations(lab.name, recipe, speed))
-        if lab.is_simulated:
+        if lab.is_simulated and not keeps_world:
             return Known(durations, free=rack)
         accounts = {row.account: Account(row.available, row.capacity, row.unit) for row in ledger.stock(lab.name)}
         return Known(durations, accounts, ledger.free_slots(lab.name, rack))
