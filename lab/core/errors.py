@@ -17,9 +17,12 @@
     |-- SampleError        this sample cannot give what was asked (no film, no peaks)
     |   `-- GapError           a step came later than the recipe allows: the sample is spoilt, its point is not to blame
     |-- ConsumableError    a liquid or the substrates do not suffice: refill, then go on
+    |-- CampaignError      the campaign has failed; its cause says why (raised where a campaign is one plan among others)
     |-- ScheduleError      the recipe's time limits cannot be kept in this laboratory: change one or the other
     |-- OptimizerError     no suggestion can be made; the message says why
     |-- LedgerError        the record of the campaign cannot be read or written: stop
+    |-- LeaseError         somebody else controls the laboratory: wait for their end, or ask them
+    |-- RemoteError        the laboratory at the far end refused, or gave no answer: the message says which, and what was done
     `-- ServiceError       a process of the laboratory did not start or died: see its log
 """
 
@@ -48,7 +51,7 @@ class ConfigError(LabError):
     """
 
     def __init__(self, file: str, field: str, given: str, allowed: str, others: Sequence[ConfigError] = ()) -> None:
-        self.file, self.field, self.given, self.allowed = file, field, given, allowed
+        self.file, self.field, self.given, self.allowed, self.others = file, field, given, allowed, tuple(others)
         lines = [f"{file}: {field}: given {given}; allowed: {allowed}", *(str(other) for other in others)]
         super().__init__("\n".join(lines))
 
@@ -118,6 +121,10 @@ class ConsumableError(LabError):
     """Less is left of a liquid, of the substrates or of the rack's slots than is needed. Nothing was done."""
 
 
+class CampaignError(LabError):
+    """A campaign has failed: its budget of failures is spent, or nothing more can be suggested."""
+
+
 class ScheduleError(LabError):
     """A route whose time limits can never be kept, or that no station can serve."""
 
@@ -128,6 +135,14 @@ class OptimizerError(LabError):
 
 class LedgerError(LabError):
     """The ledger cannot be read or written."""
+
+
+class RemoteError(LabError):
+    """The laboratory at the other end of a connection refused a request, or did not answer it."""
+
+
+class LeaseError(LabError):
+    """Somebody else controls the laboratory; the message names them. Nothing was done."""
 
 
 class ServiceError(LabError):
