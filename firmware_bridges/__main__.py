@@ -1,7 +1,8 @@
 """``python -m firmware_bridges``: one instrument's bridge, as docs/architecture.md describes a process's life.
 
 Reads one JSON line, prints one JSON line when it serves, and ends when standard input closes or on SIGTERM, after it
-has made its instrument safe. Everything else that anybody prints goes to standard error.
+has made its instrument safe. A line ``{"do": "safe"}`` makes it safe now; the answer says how that went. Everything else that
+anybody prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TextIO
 from pydantic import TypeAdapter, ValidationError
 
 from firmware_bridges.controller import BridgeSettings, Controller
-from lab.core.errors import LabError
+from lab.core.errors import InstrumentError, LabError
 from lab.core.page import TimePage
 from lab.core.virtual import hand_over_soon
 
@@ -53,7 +54,7 @@ def main() -> int:
         _answer(answers, {"ready": False, "error": str(error)})
         return 1
     _answer(answers, {"ready": True})
-    threading.Thread(target=_watch_standard_input, args=(end,), name="stdin", daemon=True).start()
+    threading.Thread(target=_watch_standard_input, args=(controller, answers, end), name="stdin", daemon=True).start()
     end.wait()
     controller.stop()
     log.info("%s: bridge ended", settings.name)
@@ -102,10 +103,27 @@ def _answer(answers: TextIO, message: dict[str, object]) -> None:
     answers.flush()
 
 
-def _watch_standard_input(end: threading.Event) -> None:
-    while sys.stdin.readline():
-        pass
+def _watch_standard_input(controller: Controller, answers: TextIO, end: threading.Event) -> None:
+    for line in sys.stdin:
+        _answer(answers, obey(controller, line))
     end.set()
+
+
+def obey(controller: Controller, line: str) -> dict[str, object]:
+    """Carry out a line that came after the configuration, and answer it: ``{"do": "safe"}`` is the only one there is."""
+    try:
+        asked = json.loads(line)
+    except ValueError as error:
+        return {"ok": False, "error": f"{controller.name}: {error}; allowed: one JSON object on a line"}
+    if asked != {"do": "safe"}:
+        return {"ok": False, "error": f'{controller.name}: given {asked!r}; allowed: {{"do": "safe"}}'}
+    try:
+        controller.execute("SAFE", True)
+    except InstrumentError as error:
+        log.error("%s: could not be made safe: %s", controller.name, error)
+        return {"ok": False, "error": str(error)}
+    log.info("%s: made safe, as asked", controller.name)
+    return {"ok": True}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from lab.core.channels import Channel
 from lab.core.config import LabConfig
 from lab.core.interlocks import Exclusion, InterlockState
 from lab.home import Home
+from lab.presence import refuse_when_up
 from lab.session import Session
 
 WIDE = 160
@@ -22,9 +23,16 @@ WIDE = 160
 
 
 def check(lab: LabConfig, as_json: bool) -> int:
-    """Print a row per instrument and per interlock; returns 0 when all answer and hold, 1 when one does not."""
+    """Print a row per instrument and per interlock; returns 0 when all answer and hold, 1 when one does not.
+
+    Raises
+    ------
+    ServiceError
+        When the laboratory is up.
+    """
+    refuse_when_up(Home.default(), "lab status shows its alarms")
     console = Console(file=sys.stderr, highlight=False)
-    with Session(lab, Home.default(), say=lambda text: None, is_brief=True) as session:
+    with Session(lab, Home.default(), say=lambda text: None, is_brief=True, purpose="check") as session:
         rows = [_row(session, name) for name in lab.instruments]
         interlocks = [*(_interlock(state) for state in session.interlocks()), *(_exclusion(one) for one in lab.exclusions.rows)]
     if as_json:

@@ -111,7 +111,7 @@ def open_console(lab: LabConfig, lab_file: Path, faults: Sequence[Mapping[str, A
     screen = Console(highlight=False)
     screen.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
     notes: list[str] = []
-    with Session(lab, Home.default(), faults=faults, say=notes.append, is_console=True) as session:
+    with Session(lab, Home.default(), faults=faults, say=notes.append, is_console=True, purpose="console") as session:
         for note in notes:
             screen.print(f"[yellow]![/] {escape(note)}")
         session.catalogue.replay(session.home.runs)

@@ -17,6 +17,7 @@ from lab.core.errors import ConfigError
 from lab.files import load_campaign, load_lab, parse_sets
 from lab.home import Home
 from lab.interrupts import ignore
+from lab.presence import refuse_when_up
 from lab.progress import Lines
 from lab.report import result_of, say_end
 from lab.session import Session
@@ -63,6 +64,7 @@ def run(files: Sequence[Path], lab_file: Path | None, table: Path | None, speed:
     ConfigError
         When a file is wrong, or the campaigns need different laboratories.
     """
+    refuse_when_up(Home.default(), f"queue it: lab queue submit {' '.join(map(str, files))}")
     sets = parse_sets(list(assignments))
     for_lab = {key.removeprefix("lab."): value for key, value in sets.items() if key.startswith("lab.")}
     for_campaign = {key: value for key, value in sets.items() if not key.startswith("lab.")}
@@ -76,7 +78,8 @@ def run(files: Sequence[Path], lab_file: Path | None, table: Path | None, speed:
     lab = prepared(load_lab(lab_path, for_lab), lab_path, configs, files, table)
     look_ahead(lab, lab_path, configs, files)
     asked = list(zip(configs, map(str, files), strict=True))
-    return _conduct(lab, faults, lambda session, lines: session.run_campaigns(asked, lines))
+    names = [config.name for config in configs]
+    return _conduct(lab, faults, names, lambda session, lines: session.run_campaigns(asked, lines))
 
 
 def resume(keys: Sequence[str], lab_file: Path | None, speed: float | str | None, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -92,6 +95,7 @@ def resume(keys: Sequence[str], lab_file: Path | None, speed: float | str | None
     from lab.records.ledger import Ledger
 
     home = Home.default()
+    refuse_when_up(home, f"queue it: lab queue add resume_campaign campaign={keys[0] if keys else 'CAMPAIGN'}")
     if not home.ledger.exists():
         raise ConfigError("LAB_HOME", str(home.path), "no ledger there", "a folder in which a campaign has been run")
     with Ledger(home.ledger, WallClock()) as ledger:
@@ -105,7 +109,7 @@ def resume(keys: Sequence[str], lab_file: Path | None, speed: float | str | None
     if speed is not None:
         lab = lab.model_copy(update={"speed": speed})
     ids = [row.id for row in rows]
-    return _conduct(lab, faults, lambda session, lines: session.resume_campaigns(ids, lines), began_lab_s=_now_lab_s(lab, home, moments),
+    return _conduct(lab, faults, ids, lambda session, lines: session.resume_campaigns(ids, lines), began_lab_s=_now_lab_s(lab, home, moments),
                     keeps_world=True)
 
 
@@ -115,8 +119,13 @@ def _now_lab_s(lab: LabConfig, home: Home, moments: Sequence[tuple[float, dateti
         from sim.world_file import time_kept
 
         return max(time_kept(home.world), *(lab_s for lab_s, _ in moments))
+    return since_last(moments)
+
+
+def since_last(moments: Sequence[tuple[float, datetime]]) -> float:
+    """Laboratory time now, s, of a real laboratory: it has gone on since the last of these moments of its records; 0 without any."""
     now = datetime.now(UTC)
-    return max(lab_s + max(0.0, (now - wall).total_seconds()) for lab_s, wall in moments)
+    return max((lab_s + max(0.0, (now - wall).total_seconds()) for lab_s, wall in moments), default=0.0)
 
 
 def prepared(lab: LabConfig, lab_path: Path, configs: Sequence[CampaignConfig], files: Sequence[Path], table: Path | None) -> LabConfig:
@@ -161,9 +170,11 @@ def lab_path_of(given: Path | None, campaign: CampaignConfig, campaign_file: Pat
     raise ConfigError(str(campaign_file), "lab", "nothing", "the laboratory's file (or --lab FILE)")
 
 
-def _conduct(lab: LabConfig, faults: Sequence[Mapping[str, Any]], work: Callable[[Session, Lines], Ran], **more: Any) -> list[dict[str, Any]]:
+def _conduct(lab: LabConfig, faults: Sequence[Mapping[str, Any]], names: Sequence[str], work: Callable[[Session, Lines], Ran],
+             **more: Any) -> list[dict[str, Any]]:
     """Start the laboratory, let it work, say how it ended."""
     lines, home = Lines(), Home.default()
+    more["purpose"] = f"{'campaign' if len(names) == 1 else 'campaigns'} {', '.join(names)}"
     lines.console.print(f"[dim]starting {lab.name}: {', '.join(lab.instruments)} ...[/]")
     try:
         with redirect_stdout(Printed()), Session(lab, home, faults=faults, say=lines.trouble, **more) as session:

@@ -118,16 +118,20 @@ class Child:
         except subprocess.TimeoutExpired:
             return None
 
+    def close_input(self) -> None:
+        """Ask it to make its instrument safe and go, without waiting for that; `stop` does."""
+        if self._process is not None and self._process.stdin is not None:
+            try:
+                self._process.stdin.close()
+            except BrokenPipeError:
+                pass  # it is gone already
+
     def stop(self) -> None:
         """Close its input, which asks it to make its instrument safe and go; force it only when it does not."""
         process = self._process
         if process is None:
             return
-        if process.stdin is not None:
-            try:
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # it is gone already
+        self.close_input()
         for end, grace_s in ((None, END_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
             if end is not None:
                 process.send_signal(end)

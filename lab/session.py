@@ -1,11 +1,13 @@
-"""The composition root: one laboratory, its processes, devices, RunEngine and records. The only place that holds every key.
+"""The composition root: one laboratory, its devices, RunEngine and records. The only place that holds every key.
 
 Channel Access reads its address list once, when `epics` is imported: so a process has one session, and everything that
-imports Ophyd is imported here, after the processes have their ports.
+imports Ophyd is imported here, after the bridges have their ports. Simulator and bridges are the session's own (`lab.processes`),
+or those of a laboratory that is up (`lab.attachment`).
 """
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import logging
 import os
@@ -24,15 +26,19 @@ from lab.core.config import CampaignConfig, LabConfig
 from lab.core.errors import LabError, ServiceError
 from lab.core.interlocks import InterlockState
 from lab.home import Home
-from lab.services import Child, Watch, bridge_environment, client_environment, free_ports
+from lab.lease import Lease
+from lab.processes import Processes
+from lab.services import Child, client_environment, free_ports
 from lab.virtual_time import VirtualTime
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
 
+    from lab.attachment import Attachment
     from lab.campaign import Campaign, End, Reporter
     from lab.conduct import Conduct
     from lab.guards import Guards
+    from lab.layout import Layout
     from lab.records.catalogue import Catalogue
     from lab.records.documents import JsonlWriter
     from lab.records.ledger import Ledger
@@ -65,11 +71,22 @@ class Session:
         Nothing is made in this session: a simulated world of its own ends with it, and that of earlier sessions stays as it is.
     began_lab_s : float
         Laboratory time at which it begins: where the records of a resumed campaign end.
+    purpose : str
+        What it controls the laboratory for, as others are told who want to.
+    attached : Layout or None
+        Work with the instruments of a laboratory that is up, and leave them running at the end; whoever uses the instruments then takes
+        the lease (`lab.lease`) for as long as they do. None: with processes of its own, and with the lease from start to end.
+    kernel : str
+        When attached: connection file of the IPython kernel that this process is.
+    make_engine : callable or None
+        Makes the RunEngine, when the ledger is open; None: a plain one.
 
     Raises
     ------
     ServiceError
-        From `start`, when a process of the laboratory does not start.
+        From `start`, when a process of the laboratory does not start, or is not there.
+    LeaseError
+        From `start`, when somebody else controls the laboratory.
     """
 
     def __init__(
@@ -83,19 +100,29 @@ class Session:
         keeps_world: bool = False,
         is_brief: bool = False,
         began_lab_s: float = 0.0,
+        purpose: str = "session",
+        attached: Layout | None = None,
+        kernel: str = "",
+        make_engine: Callable[[Session], RunEngine] | None = None,
     ) -> None:
         self.lab, self.home, self.say = lab, home, say
-        self._faults = [dict(row) for row in faults]
+        self._faults, self._purpose, self._make_engine = faults, purpose, make_engine
         self._is_console, self._is_brief = is_console, is_brief
-        self.is_new_world = lab.is_simulated and not keeps_world
+        self.is_new_world = lab.is_simulated and not keeps_world and attached is None
+        self.attachment: Attachment | None = None
+        """Where the session works with the instruments of a laboratory that is up."""
+        if attached is not None:
+            from lab.attachment import Attachment
+
+            self.attachment = Attachment(attached, lab, kernel)
+            began_lab_s = self.attachment.now_s()
         self.virtual = VirtualTime(began_lab_s) if lab.speed == "max" else None
         """Where the laboratory has ``speed: max``."""
         self.clock: Clock = self.virtual.clock if self.virtual is not None else ScaledClock(float(lab.speed) if lab.is_simulated else 1.0, began_lab_s)
-        self.simulator: Child | None = None
-        self.bridges: list[Child] = []
+        self.processes: Processes | None = None
+        self._lease: Lease | None = None
         self.endpoints: dict[str, str] = {}
         self.devices: dict[str, Any] = {}
-        self._watch: Watch | None = None
         self.guards: Guards | None = None
         self.running: list[str] = []
         """Campaigns under way, by their id in the ledger."""
@@ -124,22 +151,26 @@ class Session:
     def start(self) -> None:
         """Start processes, connect devices, open the records. An instrument that is offline is said, not raised."""
         self.home.prepare()
+        if self.attachment is None and not (self._is_brief and self.lab.is_simulated):  # such a one has a laboratory of its own
+            self._lease = Lease.take(self.home, getpass.getuser(), self._purpose)
         _log_to(self.home.logs / "session.log")
-        self._start_processes()
+        self._reach_instruments()
         # libca prints every lost connection over the operator's screen; the devices say it in words.
         importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
         instruments = importlib.import_module("lab.instruments")
         self.devices = instruments.make_devices(self.lab, self.clock)
         instruments.put_frames(self.devices, self.home.frames("by-hand"))
         self._open_records()
-        self._watch = Watch(self.bridges, self._say_and_note, self.simulator, self._lose)
-        self._watch.start()
+        if self.processes is not None:
+            self.processes.watch(self._say_and_note, self._lose)
         self._is_started = True
         self._guard()
         for name, device in self.devices.items():
             health = device.health()
             if not health.is_connected:
                 self.say(f"{name} is offline ({self.endpoints.get(name, 'composed')}): {health.cause}")
+        if self.attachment is not None:
+            self.attachment.begin(self.devices, self.interlocks)
 
     def _guard(self) -> None:
         """Watch the interlocks from now on."""
@@ -158,9 +189,8 @@ class Session:
             self._close()
 
     def _close(self) -> None:
-        if self._watch is not None:
-            self._watch.end()
-            self._watch = None
+        if self.processes is not None:
+            self.processes.watch_no_more()
         if self.guards is not None:
             self.guards.stop()
             self.guards = None
@@ -177,14 +207,15 @@ class Session:
                          f"({filed.last_error or 'there was no time'})")
             self.documents.close()
             self.ledger.close()
-        for child in self.bridges:  # each makes its instrument safe once more, then goes
-            child.stop()
-        self.bridges = []
-        if self.simulator is not None:
-            self.simulator.stop()
-            self.simulator = None
+        if self.attachment is not None:
+            self.attachment.end()
+        if self.processes is not None:  # each bridge makes its instrument safe once more, then goes
+            self.processes.stop()
+            self.processes = None
         if self.virtual is not None:
             self.virtual.close()
+        if self._lease is not None:
+            self._lease.release()
 
     def interlocks(self) -> tuple[InterlockState, ...]:
         """How each interlock with a condition is; none before the start and after the end."""
@@ -263,31 +294,26 @@ class Session:
 
     # ------------------------------------------------------------------------------------------ parts
 
-    def _start_processes(self) -> None:
-        ports = free_ports(len(self.lab.instruments))
+    def _reach_instruments(self) -> None:
+        """Start the instruments' processes, or find those of the laboratory that is up; Channel Access gets to know where they are."""
         if "epics" in sys.modules:
             raise ServiceError("a process can hold one laboratory session: Channel Access has read its addresses already")
+        if self.attachment is not None:
+            os.environ.update(client_environment(self.attachment.ports))
+            self.endpoints = self.attachment.endpoints
+            importlib.import_module("ophyd")  # before epics: it brings libca
+            return
+        ports = free_ports(len(self.lab.instruments))
         os.environ.update(client_environment(ports))
-        self.endpoints = {name: instrument.endpoint for name, instrument in self.lab.instruments.items()}
-        shares = (self.virtual.fd,) if self.virtual is not None else ()
-        if self.lab.is_simulated:
-            world = {"lab": self.lab.model_dump(mode="json"), "faults": self._faults, "state": self._world_file()}
-            if self.virtual is not None:
-                world |= self.virtual.simulator(self.lab.instruments)
-            self.simulator = Child("simulator", "sim", world, self.home.logs / "simulator.log", shares=shares)
-            self.simulator.launch()
-            self.endpoints.update(self.simulator.wait_ready()["endpoints"])
-        for seat, ((name, instrument), port) in enumerate(zip(self.lab.instruments.items(), ports, strict=True)):
-            config = {"name": name, "prefix": self.lab.prefix, "speed": self.clock.speed, "endpoint": self.endpoints[name],
-                      "config": instrument.model_dump(mode="json")}
-            if self.virtual is not None:
-                config |= self.virtual.bridge(seat)
-            bridge = Child(name, "firmware_bridges", config, self.home.logs / f"{name}.log", bridge_environment(port), shares)
-            bridge.launch()
-            self.bridges.append(bridge)
-        importlib.import_module("ophyd")  # two seconds that the bridges need anyway
-        for bridge in self.bridges:
-            bridge.wait_ready()
+        self.processes = Processes(self.lab, self.home, dict(zip(self.lab.instruments, ports, strict=True)), speed=self.clock.speed,
+                                   faults=self._faults, virtual=self.virtual)
+        self.processes.start(self._world_file(), lambda: importlib.import_module("ophyd"))  # two seconds that the bridges need anyway
+        self.endpoints = self.processes.endpoints
+
+    @property
+    def simulator(self) -> Child | None:
+        """The session's own; None where nothing is simulated, and when attached."""
+        return self.processes.simulator if self.processes is not None else None
 
     def _world_file(self) -> str:
         """Where the simulated world is kept; empty for nowhere, when another session keeps its own there."""
@@ -313,7 +339,10 @@ class Session:
         self.ledger = Ledger(self.home.ledger, self.clock)
         self.documents = JsonlWriter(self.home.runs)
         self.catalogue = Catalogue(self.home.catalogue)
-        self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[])
+        if self._make_engine is not None:
+            self.RE = self._make_engine(self)
+        else:
+            self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[])
         if self.virtual is not None:
             self.RE.waiting_hook = self.virtual.waiting  # type: ignore[assignment]
         self.RE.subscribe(self.documents)
@@ -341,8 +370,8 @@ class Session:
         self.loss = cause
         self._abort(cause)  # before the bridges go: else samples would fail of that
         self._say_and_note(cause)
-        for bridge in self.bridges:
-            bridge.stop()
+        if self.processes is not None:
+            self.processes.stop_bridges()
 
     def _end_plan(self, cause: str) -> None:
         """An interlock ends the plan that is under way."""
