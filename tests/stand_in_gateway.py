@@ -93,7 +93,7 @@ class StandIn:
 
     def _call(self, action: Callable[[], None]) -> None:
         done = threading.Event()
-        self._do.put(lambda: (action(), done.set()) and None)
+        self._do.put(lambda: _in_order(action, done.set))
         assert done.wait(10)
 
     def _listen(self) -> None:
@@ -149,3 +149,8 @@ class StandIn:
 def _cut(descriptor: int) -> None:
     with socket.socket(fileno=os.dup(descriptor)) as connection:
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def _in_order(*actions: Callable[[], None]) -> None:
+    for action in actions:
+        action()

@@ -16,6 +16,8 @@ from lab.remote.key_files import KeyFile
 
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 5_000, 15_000
 """A connection of which the other end is silent for so long is taken as lost: a cable pulled out says nothing."""
+NOBODY = "nobody answers there"
+
 
 class Unreachable(RemoteError):
     """Nobody there, or no gateway: nothing was sent."""
@@ -43,7 +45,7 @@ class Line:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, key: KeyFile) -> None:
         self._address, self._who = address, key.name
         self._is_up = False
-        self._trouble = "nobody answers there"
+        self._trouble = NOBODY
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -126,6 +128,8 @@ class Line:
                              "Ask an admin there (lab keys list; lab keys new)")
         elif event in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
             self._trouble = "somebody answers, but not the laboratory of this key file"
+        elif event == zmq.EVENT_CLOSED:
+            self._trouble = NOBODY
         elif event == zmq.EVENT_DISCONNECTED and self._is_up:
             self._is_up = False
             raise AnswerLost(f"{self._address}: the connection ended")
