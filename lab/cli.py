@@ -12,6 +12,7 @@ from lab import desk
 from lab.core.channels import TABLES
 from lab.terminal import DONE, FAILED, INTERRUPTED, errors_in_words, open_ledger
 from lab.terminal import show as show_data
+from lab.up import commands as services
 
 if TYPE_CHECKING:
     from lab.core.config import LabConfig
@@ -164,6 +165,7 @@ def show(
 
 
 app.add_typer(desk.app)
+app.add_typer(services.app)
 
 
 def main() -> None:

@@ -35,6 +35,8 @@ class Layout:
         ``host:port``.
     is_own_redis : bool
         Whether it is a service of the laboratory.
+    redis_password : str
+        Of the laboratory's own; others on this machine may reach its port.
     queue_control, queue_info : str
         The RE Manager's sockets, for the steward and the gateway alone.
     steward : str
@@ -59,6 +61,7 @@ class Layout:
     tiled: str
     tiled_key: str
     ca_ports: dict[str, int]
+    redis_password: str = ""
 
     @property
     def folder(self) -> Path:
@@ -88,6 +91,15 @@ class Layout:
     @property
     def supervisor_socket(self) -> Path:
         return self.folder / "supervisor.sock"
+
+    @property
+    def redis_login(self) -> str:
+        """``:password@host:port``, what follows ``redis://``; for the RE Manager's configuration alone."""
+        return f":{self.redis_password}@{self.redis}" if self.redis_password else self.redis
+
+    def log_of(self, service: str) -> Path:
+        """What a service has written, on either stream."""
+        return Path(self.home) / "logs" / "services" / f"{service}.log"
 
     def save(self) -> None:
         """Write it, for its owner alone.

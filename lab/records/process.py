@@ -30,7 +30,12 @@ class Process:
 
 
 def this_process() -> Process:
-    return Process(socket.gethostname(), os.getpid(), _started(os.getpid()))
+    return process_of(os.getpid())
+
+
+def process_of(pid: int) -> Process:
+    """The process of this host that has the number now."""
+    return Process(socket.gethostname(), pid, _started(pid))
 
 
 def _started(pid: int) -> str:

@@ -1,0 +1,54 @@
+"""What ``lab up`` does and says: from the options to the address, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lab.core.config import LabConfig
+from lab.files import load_lab
+from lab.home import Home
+from lab.layout import Layout
+from lab.up.starting import is_up, start
+
+
+def bring_up(lab_file: Path, listen: str | None, speed: float | None, home: Home, say: Callable[[str], None]) -> Layout:
+    """Bring the laboratory up, unless it is.
+
+    Raises
+    ------
+    ConfigError, LeaseError, ServiceError
+        As `lab.up.starting.start`.
+    """
+    running = is_up(home)
+    if running is not None:
+        say(f"laboratory {running.lab} is up already, in {home.path}")
+        _say_next(running, say)
+        return running
+    lab = configuration(lab_file, listen, speed)
+    say(f"laboratory {lab.name} in {home.path}")
+    layout = start(lab_file, lab, home, say)
+    _say_next(layout, say)
+    return layout
+
+
+def configuration(lab_file: Path, listen: str | None, speed: float | None) -> LabConfig:
+    """The laboratory's file, with what the command line says, and a speed at which people can wait.
+
+    Raises
+    ------
+    ConfigError
+    """
+    overrides: dict[str, Any] = {}
+    if listen is not None:
+        overrides["remote.listen"] = listen
+    if speed is not None:
+        overrides["speed"] = speed
+    lab = load_lab(lab_file, overrides)
+    return lab.model_copy(update={"speed": lab.remote.speed}) if lab.speed == "max" else lab
+
+
+def _say_next(layout: Layout, say: Callable[[str], None]) -> None:
+    say(f"gateway      {layout.gateway.removeprefix('tcp://')}")
+    say("what goes on: lab status     to end it: lab down")
