@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
+from lab import budgets
 from lab.core.best import best_trial
 from lab.core.clock import Clock
 from lab.core.config import CampaignConfig
@@ -261,6 +262,20 @@ class Campaign:
     def stop(self, cause: str) -> None:
         """No further sample is begun; those in the machine are finished."""
         self._stopped = self._stopped or cause
+
+    def change_budget(self, changes: Mapping[str, Any], by: str) -> None:
+        """Go on with another budget; on record, so that a resume has it, too.
+
+        Raises
+        ------
+        ConfigError
+            When it is no budget.
+        """
+        new = budgets.changed(self.config, changes, self.id)
+        said = f"budget: {budgets.words(self.config.budget, new.budget)}, says {by}"
+        self.ledger.change_config(self.id, new.model_dump_json(), said)
+        self.config = new
+        self._reporter.trouble(said)
 
     def ask(self, order: Order, step: str, error: LabError, choices: Mapping[Choice, str], otherwise: Choice) -> Question:
         number = self.ledger.ask(self.id, order.trial, order.sample, step, str(error), {c.value: text for c, text in choices.items()}, otherwise.value)

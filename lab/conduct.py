@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bluesky.utils import RunEngineInterrupted, TransitionError
+from bluesky.utils import RequestAbort, RequestStop, RunEngineInterrupted, TransitionError
 
-from lab import interrupts
+from lab import budgets, interrupts
 from lab.campaign import Campaign, Collector, End, Reporter
 from lab.core.config import CampaignConfig
-from lab.core.errors import LabError, LedgerError, ScheduleError
+from lab.core.errors import CampaignError, ConfigError, LabError, LedgerError, ScheduleError
 from lab.core.recovery import Policy
 from lab.instruments import geometry_of, work_cell
 from lab.optimise import make_optimizer
@@ -28,6 +28,7 @@ from lab.stocking import open_accounts
 from lab.translation import Translation
 from plans.closed_loop import closed_loop
 from plans.life import Stuck
+from plans.stubs import Plan
 
 if TYPE_CHECKING:
     from lab.session import Session
@@ -51,14 +52,17 @@ class Conduct:
     session : Session
         Started.
     reporter : Reporter
+    go_on : callable or None
+        Has the paused RunEngine go on, where that is somebody else's to do; None: `run` does it.
     """
 
-    def __init__(self, session: Session, reporter: Reporter) -> None:
+    def __init__(self, session: Session, reporter: Reporter, go_on: Callable[[], None] | None = None) -> None:
         self._session, self._reporter = session, reporter
         self._collector = Collector()
         self._campaigns: list[Campaign] = []
         self._interrupts: list[str] = []
         self._go_on = threading.Event()
+        self._resume = go_on if go_on is not None else self._go_on.set
         self._is_over = threading.Event()
 
     def begin(self, config: CampaignConfig, file: str = "campaign") -> Campaign:
@@ -123,40 +127,88 @@ class Conduct:
 
         Ctrl-C (SIGINT), SIGTERM and SIGHUP end it as ``interrupted``: the plan makes the instruments safe and parks the arm.
         """
-        session, campaigns = self._session, self._campaigns
-        folders = [session.home.frames(campaign.id) for campaign in campaigns]
-        cell = replace(work_cell(session.lab, session.devices, session.clock, folders[0].parent), exclusions=session.lab.exclusions,
-                       check=self._check_interlocks)
         end: End | None = End("interrupted", "the session ended")
-        session.ended_by, session.running[:] = "", [campaign.id for campaign in campaigns]
         with self._interruptible():
-            for campaign in campaigns:
-                campaign.begins()
-            session.warm_up([campaign.config for campaign in campaigns])
-            token = session.RE.subscribe(self._collector)
-            asking = threading.Thread(target=self._take_requests, name="requests", daemon=True)
-            asking.start()
+            asking, loop = self._begin_all()
             try:
-                end = self._run(closed_loop(cell, campaigns, max(campaign.policy.patience_s for campaign in campaigns), session.lab.at_once))
-            except ScheduleError as error:
-                end = End("failed", str(error))
+                end = self._run(loop)
             except (Stuck, LabError) as error:
-                end = End("interrupted", f"{error}; mend it, then: lab resume {' '.join(campaign.id for campaign in campaigns)}")
+                end = self._end_of(error)
             except Exception as error:  # a mistake of ours: on record, raised with its traceback, and no reason to lose the campaign
-                end = End("interrupted", f"{type(error).__name__}: {error}")
+                end = self._end_of(error)
                 raise
             finally:
                 self._is_over.set()
                 asking.join()
-                session.RE.unsubscribe(token)
-                session.running.clear()
-                with ExitStack() as closing:  # one that cannot be written keeps no other from its end
-                    for campaign in campaigns:
-                        closing.callback(_close, campaign, end)
+                self._end_all(end)
+        self._raise_unexpected()
+        return [(campaign, campaign.end) for campaign in self._campaigns if campaign.end is not None]
+
+    def plan(self) -> Plan:
+        """The same as a plan, which somebody else runs: the queue, to whom an abort or a stop of it belongs, and each pause.
+
+        Raises
+        ------
+        CampaignError
+            When a campaign has failed; its cause says why.
+        LabError
+            When it cannot go on; mended, it can be resumed.
+        """
+        end: End | None = End("interrupted", "the session ended")
+        _, loop = self._begin_all()
+        try:
+            yield from loop
+            end = None
+        except BaseException as error:  # an abort and a stop are none of Exception; all of them go on their way
+            end = self._end_of(error)
+            raise
+        finally:
+            # Nobody waits for the thread that takes requests: it may be waiting for the RunEngine, in whose thread this is.
+            self._is_over.set()
+            self._end_all(end)
+        self._raise_unexpected()
+        for campaign in self._campaigns:
+            if campaign.end is not None and campaign.end.status == "failed":
+                raise CampaignError(f"{campaign.id}: failed: {campaign.end.cause}")
+
+    def _begin_all(self) -> tuple[threading.Thread, Plan]:
+        """From now on people can ask something of the campaigns; returns who takes it, and the loop as a plan."""
+        session, campaigns = self._session, self._campaigns
+        folders = [session.home.frames(campaign.id) for campaign in campaigns]
+        cell = replace(work_cell(session.lab, session.devices, session.clock, folders[0].parent), exclusions=session.lab.exclusions,
+                       check=self._check_interlocks)
+        session.ended_by, session.running[:] = "", [campaign.id for campaign in campaigns]
         for campaign in campaigns:
+            campaign.begins()
+        session.warm_up([campaign.config for campaign in campaigns])
+        self._token = session.RE.subscribe(self._collector)
+        asking = threading.Thread(target=self._take_requests, name="requests", daemon=True)
+        asking.start()
+        return asking, closed_loop(cell, campaigns, max(campaign.policy.patience_s for campaign in campaigns), session.lab.at_once)
+
+    def _end_all(self, end: End | None) -> None:
+        session = self._session
+        session.RE.unsubscribe(self._token)
+        session.running.clear()
+        with ExitStack() as closing:  # one that cannot be written keeps no other from its end
+            for campaign in self._campaigns:
+                closing.callback(_close, campaign, end)
+
+    def _raise_unexpected(self) -> None:
+        for campaign in self._campaigns:
             if campaign.unexpected is not None:
                 raise campaign.unexpected
-        return [(campaign, campaign.end) for campaign in campaigns if campaign.end is not None]
+
+    def _end_of(self, error: BaseException) -> End:
+        """What an error that ended the loop means for the campaigns."""
+        if isinstance(error, ScheduleError):
+            return End("failed", str(error))
+        if isinstance(error, (Stuck, LabError)):
+            return End("interrupted", f"{error}; mend it, then: lab resume {' '.join(campaign.id for campaign in self._campaigns)}")
+        if isinstance(error, Exception) and not isinstance(error, (RequestStop, RequestAbort)):
+            return End("interrupted", f"{type(error).__name__}: {error}")
+        said = self._session.loss or self._session.ended_by
+        return End("interrupted", said if said else f"{'stopped' if isinstance(error, RequestStop) else 'aborted'} in the queue")
 
     def _check_interlocks(self, devices: Sequence[Any]) -> None:
         """Raise InterlockError while an interlock forbids that one of these devices begins something."""
@@ -199,11 +251,11 @@ class Conduct:
             try:
                 for campaign in self._campaigns:
                     for request in self._session.ledger.take_requests(campaign.id):
-                        self._obey(campaign, request.kind, request.by)
-            except LedgerError:  # it may be locked for a moment; the campaign ends of a ledger that stays so
-                log.exception("requests cannot be read")
+                        self._obey(campaign, request.kind, request.by, request.detail)
+            except LabError:  # the ledger may be locked for a moment: the campaign ends of one that stays so
+                log.exception("requests cannot be taken")
 
-    def _obey(self, campaign: Campaign, kind: str, by: str) -> None:
+    def _obey(self, campaign: Campaign, kind: str, by: str, detail: str) -> None:
         engine = self._session.RE
         if kind == "pause":
             campaign.trouble(f"paused by {by}: what is under way is finished, nothing further begins; to go on: lab continue {campaign.id}")
@@ -214,10 +266,15 @@ class Conduct:
         elif kind == "continue":
             campaign.trouble(f"going on, by {by}")
             self._session.acknowledge()
-            self._go_on.set()
+            self._resume()
         elif kind == "stop":
             campaign.trouble(f"stopped by {by}: samples in the machine are finished, no further one begins")
             campaign.stop(f"stopped by {by}")
+        elif kind == "budget":
+            try:
+                campaign.change_budget(budgets.read(detail), by)
+            except ConfigError as error:
+                campaign.trouble(f"the budget stays as it is: {error}")
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -158,7 +158,7 @@ def namespace(session: Session) -> dict[str, Any]:
 
     for name, config in session.lab.instruments.items():
         session.devices[name]._ophyd_labels_ = {"positioners" if config.kind in POSITIONERS else "detectors"}
-    live = Live(session.RE, BestEffortCallback(), ProgressBarManager())
+    live = Live(session.RE, BestEffortCallback(), ProgressBarManager(), lambda: getattr(session.RE, "item", None) is None)
     live.on()
     return {
         **session.devices,
@@ -194,16 +194,27 @@ def say_failures(shell: InteractiveShell) -> None:
 
 
 class Live:
-    """The live table and progress bar of plans that a person runs; off during a campaign, which has lines of its own."""
+    """The live table and progress bar of plans that a person runs; off during a campaign, which has lines of its own.
 
-    def __init__(self, engine: Any, table: Any, progress: Any) -> None:
-        self._engine, self._table, self._progress = engine, table, progress
+    Parameters
+    ----------
+    engine : RunEngine
+    table : callable
+        Takes documents.
+    progress : callable
+        Takes what is waited for.
+    is_wanted : callable
+        Whether anybody is there to look: not while an item of the queue runs, whose documents go to those who watch it.
+    """
+
+    def __init__(self, engine: Any, table: Any, progress: Any, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        self._engine, self._table, self._progress, self._is_wanted = engine, table, progress, is_wanted
         self._token: int | None = None
         self._hook = engine.waiting_hook
         table.disable_plots()
 
     def on(self) -> None:
-        self._token = self._engine.subscribe(self._table)
+        self._token = self._engine.subscribe(self._take)
         self._engine.waiting_hook = self._wait
 
     def off(self) -> None:
@@ -211,8 +222,12 @@ class Live:
             self._engine.unsubscribe(self._token)
         self._engine.waiting_hook = self._hook
 
+    def _take(self, name: str, doc: Any) -> None:
+        if self._is_wanted():
+            self._table(name, doc)
+
     def _wait(self, statuses: Any) -> None:
-        for hook in (self._hook, self._progress):
+        for hook in (self._hook, self._progress if self._is_wanted() else None):
             if hook is not None:
                 hook(statuses)
 

@@ -90,6 +90,22 @@ class Campaigns(Part):
                       f"resumed in process {self._me.pid} on {self._me.host}, after: {cause}" if cause
                       else f"resumed in process {self._me.pid} on {self._me.host}")
 
+    def change_config(self, campaign: str, config_json: str, what: str) -> None:
+        """From now on the campaign has another configuration; `what` says in words what has changed, and who wanted it.
+
+        Raises
+        ------
+        LedgerError
+            When it is over.
+        """
+        _object(config_json, f"campaign {campaign}: config")
+        with self._store.write() as connection:
+            row = campaign_by_id(connection, campaign, is_locked=True)
+            if row.status not in ("running", "interrupted"):
+                raise LedgerError(f"{campaign}: cannot be changed: it is {row.status}")
+            connection.execute(update(schema.campaign).where(schema.campaign.c.id == campaign).values(config=config_json))
+            add_event(connection, self._store, campaign, None, "budget", what, self._stamp(connection, row, "recorded"))
+
     def last_lab_s(self, campaign: str) -> float:
         """The largest laboratory time on record of a campaign: from there on the clock of a session that resumes it must count."""
         with self._store.read() as connection:
