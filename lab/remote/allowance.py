@@ -1,0 +1,63 @@
+"""How much one key may ask for: a bucket of tokens, filled at a steady rate, out of which each message takes according to its length."""
+
+from __future__ import annotations
+
+from lab.core.remote import Traffic
+
+BYTES_A_TOKEN = 4096
+"""A long message costs more to read than a short one."""
+
+SHUT_OUT_S = 5.0
+"""For how long a key that goes on after it was refused cannot connect."""
+
+
+class Allowance:
+    """Of one key.
+
+    Parameters
+    ----------
+    traffic : Traffic
+    now : float
+        Monotonic seconds.
+    """
+
+    def __init__(self, traffic: Traffic, now: float) -> None:
+        self._rate, self._burst = traffic.requests_per_s, float(traffic.burst)
+        self._tokens, self._at = self._burst, now
+        self._n_refused = 0
+        self._shut_out_until = now
+        self.n_outstanding = 0
+        """Requests that have not been answered yet."""
+
+    def take(self, size: int, now: float) -> bool:
+        """Take what a message of `size` bytes costs; False when there is not enough.
+
+        A message costs no more than the whole bucket, so that even the longest can be sent now and then.
+        """
+        self._fill(now)
+        cost = min(self._burst, 1.0 + size // BYTES_A_TOKEN)
+        if cost > self._tokens:
+            self._n_refused += 1
+            return False
+        self._tokens -= cost
+        self._n_refused = 0
+        return True
+
+    def is_abused(self) -> bool:
+        """Whether as much was refused in a row as a full bucket would have held."""
+        return self._n_refused > self._burst
+
+    def shut_out(self, now: float) -> None:
+        """Let nobody with this key in for a while."""
+        self._shut_out_until, self._n_refused = now + SHUT_OUT_S, 0
+
+    def is_shut_out(self, now: float) -> bool:
+        return now < self._shut_out_until
+
+    def is_full(self, now: float) -> bool:
+        """Whether there is nothing to remember of it."""
+        self._fill(now)
+        return self._tokens >= self._burst and not self.n_outstanding and not self.is_shut_out(now)
+
+    def _fill(self, now: float) -> None:
+        self._tokens, self._at = min(self._burst, self._tokens + self._rate * (now - self._at)), now
