@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,8 +63,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse(model: type[Model], content: Mapping[str, Any], file: str, overrides: Mapping[str, Any] | None = None) -> Model:
+def parse(model: type[Model], content: Mapping[str, Any], file: str, overrides: Mapping[str, Any] | None = None, *,
+          is_strict: bool = False) -> Model:
     """Validate a mapping as `model`, `overrides` laid over it.
+
+    Parameters
+    ----------
+    model : type of BaseModel
+    content : mapping
+    file : str
+        Named in messages.
+    overrides : mapping of dotted path to value
+    is_strict : bool
+        What programs send: a text is no number, nor is true. Then `content` is plain JSON.
 
     Raises
     ------
@@ -74,7 +86,7 @@ def parse(model: type[Model], content: Mapping[str, Any], file: str, overrides: 
     for path, value in (overrides or {}).items():
         _lay(data, path, value)
     try:
-        return model.model_validate(data)
+        return model.model_validate_json(json.dumps(data), strict=True) if is_strict else model.model_validate(data)
     except ValidationError as error:
         raise _config_error(error, file) from error
 

@@ -29,11 +29,17 @@ def make_safe(cell: WorkCell) -> Plan:
     """
     result: dict[str, str] = {}
     for instrument in cell.instruments:
-        result[instrument.name] = yield from _attempt(act_alone(f"make {instrument.name} safe", instrument.make_safe))
+        result |= yield from attempted(instrument)
     if result.get(cell.arm.name) == "safe":
         parked = yield from _attempt(_park(cell))
         result[cell.arm.name] = "safe, parked" if parked == "safe" else f"safe, not parked: {parked}"
     return result
+
+
+def attempted(instrument: Instrument) -> Plan:
+    """Make one instrument safe; returns ``{name: "safe"}``, or why that could not be done."""
+    said = yield from _attempt(act_alone(f"make {instrument.name} safe", instrument.make_safe))
+    return {instrument.name: said}
 
 
 def ready(instruments: Iterable[Any], patience_s: float, *, is_after_failure: bool = False) -> Plan:

@@ -140,17 +140,23 @@ class LinearConstraint:
         operators: dict[type[ast.cmpop], Operator] = {ast.LtE: "<=", ast.GtE: ">=", ast.Eq: "=="}
         try:
             tree = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # what Python's parser says of text that is none, or too deep
             raise ValueError(f"given {text!r}; allowed: a linear expression such as 'a + 2*b <= 1'") from error
         if not (isinstance(tree, ast.Compare) and len(tree.ops) == 1 and type(tree.ops[0]) in operators):
             raise ValueError(f"given {text!r}; allowed: one comparison with <=, >= or ==")
-        left, left_constant = _linear(tree.left, text, names)
-        right, right_constant = _linear(tree.comparators[0], text, names)
+        try:
+            left, left_constant = _linear(tree.left, text, names)
+            right, right_constant = _linear(tree.comparators[0], text, names)
+        except (OverflowError, RecursionError) as error:
+            raise ValueError(f"given {text!r}; allowed: a linear expression of numbers such as 'a + 2*b <= 1'") from error
         total = {name: left.get(name, 0.0) - right.get(name, 0.0) for name in [*left, *right]}
         total = {name: c for name, c in total.items() if c != 0.0}
         if not total:
             raise ValueError(f"given {text!r}; allowed: a constraint on at least one of {', '.join(names)}")
-        return cls(tuple(total.items()), operators[type(tree.ops[0])], right_constant - left_constant)
+        bound = right_constant - left_constant
+        if not np.isfinite([bound, *total.values()]).all():
+            raise ValueError(f"given {text!r}; allowed: finite numbers")
+        return cls(tuple(total.items()), operators[type(tree.ops[0])], bound)
 
 
 def _linear(node: ast.expr, text: str, names: Sequence[str]) -> tuple[dict[str, float], float]:

@@ -49,7 +49,7 @@ def signature_of(spec: PlanSpec, lab: LabConfig) -> inspect.Signature:
     return inspect.Signature([
         inspect.Parameter(one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=one.annotation,
                           default=inspect.Parameter.empty if one.is_required else one.default)
-        for one in sorted(spec.parameters(lab), key=lambda one: not one.is_required)])
+        for one in spec.parameters(lab)])
 
 
 def _function(session: Session, spec: PlanSpec) -> Callable[..., QueuedPlan]:
