@@ -69,6 +69,20 @@ class Attachment:
         """Laboratory time now: it goes on from worker to worker."""
         return self._serving.now_s(float(self._lab.speed) if self._lab.is_simulated else 1.0)
 
+    def catalogue(self) -> Any:
+        """Tiled's client of the laboratory.
+
+        Raises
+        ------
+        ServiceError
+            When lab.yaml has ``catalogue: false``.
+        """
+        from lab.records.catalogue import connect_by_http
+
+        if not self._layout.tiled:
+            raise ServiceError("this laboratory has no catalogue (lab.yaml: catalogue: false); the runs are in their JSON lines")
+        return connect_by_http(self._layout.tiled, self._layout.tiled_key)
+
     def begin(self, devices: Mapping[str, Any], interlocks: Callable[[], Sequence[InterlockState]]) -> None:
         """Say that this process holds the laboratory's session, and from now on what is wrong."""
         say_worker(self._layout, self._kernel)

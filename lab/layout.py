@@ -99,7 +99,7 @@ class Layout:
 
     def log_of(self, service: str) -> Path:
         """What a service has written, on either stream."""
-        return Path(self.home) / "logs" / "services" / f"{service}.log"
+        return self.folder / f"{service}.log"
 
     def save(self) -> None:
         """Write it, for its owner alone.

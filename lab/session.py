@@ -338,7 +338,8 @@ class Session:
 
         self.ledger = Ledger(self.home.ledger, self.clock)
         self.documents = JsonlWriter(self.home.runs)
-        self.catalogue = Catalogue(self.home.catalogue)
+        attachment = self.attachment
+        self.catalogue = Catalogue(self.home.catalogue, connect=None if attachment is None else lambda _, __: attachment.catalogue())
         if self._make_engine is not None:
             self.RE = self._make_engine(self)
         else:
@@ -346,7 +347,7 @@ class Session:
         if self.virtual is not None:
             self.RE.waiting_hook = self.virtual.waiting  # type: ignore[assignment]
         self.RE.subscribe(self.documents)
-        if self.lab.catalogue:
+        if self.lab.catalogue and attachment is None:  # a laboratory that is up has a service that files every run
             self.RE.subscribe(self.catalogue.callback)
 
     def warm_up(self, configs: Sequence[CampaignConfig]) -> None:

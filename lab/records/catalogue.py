@@ -235,9 +235,33 @@ class Catalogue:
 
 def connect_in_process(folder: Path, readable: Sequence[Path]) -> Any:
     """A client of a Tiled server that lives in this process and listens nowhere."""
-    from tiled.catalog import from_uri
     from tiled.client import from_context
     from tiled.client.context import Context
+
+    warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")  # starlette's, on its way to httpx2
+    # No secret: nobody else can reach this server. Tiled asks for a key of letters and digits.
+    return from_context(Context.from_app(server_on(folder, readable, "inprocess")))
+
+
+def connect_by_http(url: str, key: str) -> Any:
+    """A client of a Tiled server that others run."""
+    from tiled.client import from_uri
+
+    return from_uri(url, api_key=key)
+
+
+def server_on(folder: Path, readable: Sequence[Path], key: str) -> Any:
+    """Tiled's server (an ASGI application) on the databases in `folder`, which are made when there are none.
+
+    Parameters
+    ----------
+    folder : Path
+    readable : sequence of Path
+        Folders in which the frames may lie.
+    key : str
+        Whoever has it may read and write; letters and digits.
+    """
+    from tiled.catalog import from_uri
     from tiled.config import Authentication
     from tiled.server.app import build_app
 
@@ -246,10 +270,7 @@ def connect_in_process(folder: Path, readable: Sequence[Path]) -> Any:
     tree = from_uri(database, writable_storage=[data, f"sqlite:///{folder / 'tables.db'}"], readable_storage=list(readable),
                     init_if_not_exists=not database.exists(), specs=[{"name": "CatalogOfBlueskyRuns", "version": "3.0"}])
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # else it greets on standard error
-    warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")  # starlette's, on its way to httpx2
-    # No secret: nobody else can reach this server. Tiled asks for a key of letters and digits.
-    app = build_app(tree, authentication=Authentication(single_user_api_key="inprocess"))
-    return from_context(Context.from_app(app))
+    return build_app(tree, authentication=Authentication(single_user_api_key=key))
 
 
 def _find(client: Any, run: str) -> Any:

@@ -38,7 +38,6 @@ def arrange(lab_file: Path, lab: LabConfig, home: Home) -> tuple[Layout, tuple[S
     layout.save()
     folder = layout.folder
     folder.chmod(0o700)
-    (folder.parent / "logs" / "services").mkdir(mode=0o700, parents=True, exist_ok=True)
     for stale in (layout.instruments_file, layout.worker_file, layout.alarms_file, *folder.glob("*.sock"), folder / queue.KERNEL):
         stale.unlink(missing_ok=True)
     write_for_owner(layout.config_file, _here(lab).model_dump_json(indent=1))

@@ -68,7 +68,7 @@ def write_configuration(layout: Layout, services: Sequence[Service]) -> None:
         sections += [
             f"[program:{service.name}]", f"command={_command(service)}", f"priority={10 * (number + 1)}",
             "autorestart=true", "startsecs=1", "startretries=20", "stopsignal=TERM", f"stopwaitsecs={service.stop_s:g}", "killasgroup=true",
-            "redirect_stderr=true", f"stdout_logfile=logs/services/{service.name}.log", "stdout_logfile_maxbytes=10MB",
+            "redirect_stderr=true", f"stdout_logfile=services/{service.name}.log", "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=3", "stdout_events_enabled=true", ""]
     write_for_owner(layout.folder / CONFIGURATION, "\n".join(sections))
 
