@@ -125,13 +125,24 @@ def console(
     speed: SpeedOption = None,
     faults: FaultsOption = None,
 ) -> None:
-    """IPython on the laboratory: devices by name, plans, RE, campaign(...), lab.help()."""
+    """IPython on the laboratory: devices by name, plans, RE, campaign(...), lab.help(). On one that is up: in its worker."""
     with errors_in_words():
+        from lab.core.errors import ConfigError
+        from lab.home import Home
+        from lab.presence import laboratory_up
+
+        layout = laboratory_up(Home.default())
+        if layout is not None:
+            from lab.kernel_console import attach
+
+            if speed is not None or faults is not None:
+                raise ConfigError("command line", "--speed" if speed is not None else "--faults", "a value",
+                                  f"nothing: laboratory {layout.lab} is up, and the console is one on its worker")
+            attach(layout)
+            return
         from lab.console import open_console
 
         if speed == "max":
-            from lab.core.errors import ConfigError
-
             raise ConfigError("command line", "--speed", "max", "a number: at the console people wait, and time that leaps means nothing to them")
         config = _load_lab(lab, {}, speed)
         if config.speed == "max":

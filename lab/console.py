@@ -101,6 +101,15 @@ class LabHandle:
         """Heater off, pumps stopped, motion stopped, disarmed, at once."""
         return self._session.make_safe()
 
+    def leave(self) -> None:
+        """What the end of a console on a running laboratory does: unless a plan is under way, everything is left safe."""
+        if self._session.RE.state != "idle":
+            self._console.print(f"the RunEngine is {self._session.RE.state}: what it does goes on; lab status shows it")
+            return
+        for name, said in self.make_safe().items():
+            if said != "safe":
+                self._console.print(f"{name}: not safe: {said}", markup=False)
+
     def catalogue_status(self) -> Any:
         """What Tiled has still to take up, and what it failed to."""
         return self._session.catalogue.status()
@@ -143,9 +152,21 @@ def _open_ipython(session: Session, lab_file: Path) -> None:
               "lab.help() shows one page of what can be done; exit leaves everything safe.\n")
     names = namespace(session)
     shell = InteractiveShellEmbed.instance(config=config, banner1=banner, exit_msg="", user_ns=names)
+    furnish(shell, session)
+    shell(local_ns=names)
+
+
+def furnish(shell: InteractiveShell, session: Session) -> None:
+    """What a shell of the laboratory has besides names: magics, and failures in words."""
     register_magics(shell, session)
     say_failures(shell)
-    shell(local_ns=names)
+    if hasattr(shell, "kernel"):
+        shell.ask_exit = lambda: _leave_kernel(shell)  # type: ignore[attr-defined]
+
+
+def _leave_kernel(shell: Any) -> None:
+    """Who leaves a kernel leaves it running: it is the laboratory's worker."""
+    shell.payload_manager.write_payload({"source": "ask_exit", "keepkernel": True})
 
 
 def namespace(session: Session) -> dict[str, Any]:

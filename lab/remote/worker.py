@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing import util
 from typing import Any
 
-from lab.console import namespace
+from lab.console import furnish, namespace
 from lab.home import Home
+from lab.layout import Layout
+from lab.presence import serving
 from lab.session import Session
 from lab.up.instruments import configured
 
 log = logging.getLogger(__name__)
+
+INSTRUMENTS_S = 30.0
+"""Wall seconds to wait for the instruments' service."""
+
+LOOK_S = 0.1
+"""Between two looks."""
 
 LAST = 100
 """Of what multiprocessing does at the end of a process, what has the highest number comes first."""
@@ -37,6 +46,7 @@ def open_worker() -> dict[str, Any]:
 
     home = Home.default()
     layout, lab = configured(home)
+    _await_instruments(layout)
     session = Session(lab, home, say=_say, is_console=True, attached=layout, kernel=_kernel(),
                       make_engine=lambda opened: RecordedRunEngine(opened.ledger, opened.home))
     _close_at_the_end(session)
@@ -44,7 +54,17 @@ def open_worker() -> dict[str, Any]:
     for handler in logging.getLogger().handlers:  # the log is in a file; the console stream is for people
         if not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.WARNING)
+    shell = _shell()
+    if shell is not None:
+        furnish(shell, session)
     return {**namespace(session), **make_plans(session)}
+
+
+def _await_instruments(layout: Layout) -> None:
+    """All services start side by side, and the instruments take longest; when they do not come, the session says so."""
+    ends = time.monotonic() + INSTRUMENTS_S
+    while serving(layout) is None and time.monotonic() < ends:
+        time.sleep(LOOK_S)
 
 
 def _kernel() -> str:
