@@ -7,6 +7,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -102,7 +103,7 @@ class StandIn:
         self._router.curve_server = True
         self._router.curve_secretkey = self._server[1].encode()
         if self._port:
-            self._router.bind(f"tcp://127.0.0.1:{self._port}")
+            _bind(self._router, f"tcp://127.0.0.1:{self._port}")
         else:
             self._port = self._router.bind_to_random_port("tcp://127.0.0.1")
         self._listeners.clear()
@@ -144,6 +145,18 @@ class StandIn:
             _cut(descriptor)
             return
         self._router.send_multipart([identity, b"", encode(answer)])
+
+
+def _bind(router: Any, url: str) -> None:
+    """A socket that is closed keeps its port for a moment."""
+    end = time.monotonic() + 5
+    while True:
+        try:
+            router.bind(url)
+            return
+        except zmq.ZMQError:
+            if time.monotonic() > end:
+                raise
 
 
 def _cut(descriptor: int) -> None:

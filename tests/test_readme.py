@@ -71,9 +71,12 @@ def test_every_command_exists_with_its_options(where: str, line: str) -> None:
     if program == "make":
         assert set(words) <= targets(), where
     elif program == "lab":
-        command = COMMANDS[words[0]]
+        command, *rest = COMMANDS[words[0]], *words[1:]
         options = {name for parameter in command.params for name in parameter.opts}
-        given = {word for word in words[1:] if word.startswith("-")}
+        while hasattr(command, "commands") and rest:  # lab queue add, lab keys new: options of both
+            command, *rest = command.commands[rest[0]], *rest[1:]
+            options |= {name for parameter in command.params for name in parameter.opts}
+        given = {word for word in rest if word.startswith("-")}
         assert given <= options, where
     else:
         assert line == "source .venv/bin/activate"

@@ -14,19 +14,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bluesky_queueserver_api.comm_base import RequestFailedError, RequestTimeoutError
 from bluesky_queueserver_api.zmq import REManagerAPI
 
 from lab.core.errors import ConfigError, RemoteError
 from lab.home import Home
+from lab.remote.asking import Asking
+from lab.remote.feed import Feed
 from lab.remote.key_files import KeyFile, check_address, load_key
 from lab.remote.keys import user
 from lab.remote.monitors import ConsoleMonitor, SystemInfoMonitor
 from lab.remote.requests import Requests
+
+if TYPE_CHECKING:
+    from lab.remote.documents import Document
+
+PAUSE_S: Final = 60.0
+"""For a plan to come to rest where it may be paused."""
 
 
 class Refused(RequestFailedError, RemoteError):
@@ -92,7 +100,7 @@ def connect(address: str | None = None, key: str | Path | None = None, **options
     return Laboratory(where if given is None else check_address(given, "command line", "address"), found, **options)
 
 
-class Laboratory(REManagerAPI):
+class Laboratory(Asking, REManagerAPI):
     """See `connect`. All of `bluesky_queueserver_api.zmq.REManagerAPI`; who you are is told by your key, so `user` and `user_group` are not sent.
 
     Requests survive a restart of the laboratory's gateway; a request that changes something is done once, also when its answer was lost.
@@ -147,6 +155,42 @@ class Laboratory(REManagerAPI):
     def whoami(self) -> dict[str, Any]:
         """Whom the laboratory takes you for: ``name``, ``role``, ``lab``, ``version``."""
         return self.send_request(method="lab_whoami")
+
+    def abort(self) -> dict[str, Any]:
+        """End what runs, now: paused first where it is not, as the RE Manager asks for.
+
+        Raises
+        ------
+        TimeoutError
+            When it cannot be paused within `PAUSE_S`.
+        """
+        if self.status(reload=True)["manager_state"] in ("executing_queue", "starting_queue"):
+            self.re_pause(option="immediate")
+            self.wait_for_idle_or_paused(timeout=PAUSE_S)
+        if self.status(reload=True)["manager_state"] == "idle":
+            return {"success": True, "msg": "nothing runs any more"}
+        answer: dict[str, Any] = self.re_abort()
+        return answer
+
+    def watch(self, target: str | None = None, *, item: str | None = None, campaign: str | None = None,
+              have: Mapping[str, int] | None = None) -> Iterator[Document]:
+        """Documents as they come, from the first one of each run; nothing is lost in between, and nothing comes twice.
+
+        Parameters
+        ----------
+        target, item, campaign : str, optional
+            Whose; none: of everything that you may see, from now on and for ever. Else it ends when the item or the campaign has ended.
+        have : mapping of str to int, optional
+            By run, how many documents are here already (``document.n + 1``); they are not told again.
+        """
+        from lab.remote.documents import documents
+
+        wanted = None if target is item is campaign is None else self._target(target, item, campaign)
+        return documents(self, wanted, have)
+
+    def feed(self, subscription: Mapping[str, Any], have: Mapping[str, int] | None = None) -> Feed:
+        """A stream of the laboratory; the caller closes it."""
+        return Feed(self._client, subscription, have)
 
     def __enter__(self) -> Laboratory:
         return self

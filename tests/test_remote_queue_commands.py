@@ -1,0 +1,252 @@
+"""``lab queue ...``, against a gateway's door whose answers are those of the steward."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.core.errors import ConfigError
+from lab.remote.arguments import in_words, parameters
+from lab.remote.key_files import save_key
+from lab.remote.queue_commands import app
+from tests.stand_in_gateway import StandIn
+
+Said = Callable[..., tuple[int, str, str]]
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "perovskite.yaml"
+
+
+def row(number: int, state: str = "queued", **more: Any) -> dict[str, Any]:
+    return {"number": number, "id": f"i-{number:05d}-1f3{number}", "uid": f"u{number}", "kind": "plan", "name": "count",
+            "parameters": {"detectors": ["hotplate_a"], "num": 3}, "digest": "d" * 64, "user": "alice", "role": "scientist", "state": state, "cause": "",
+            "place": float(number), "estimate_s": 90.0, "campaign": "", "runs": [], "approved_by": "", "approved_wall": None, "parent": "", "decided": "",
+            "decided_by": "", "decided_wall": None, "host": "", "pid": 0, "process_started": "", "submitted_wall": "2026-11-22T10:00:00.000000Z",
+            "began_wall": None, "ended_wall": None, **more}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    stand_in = StandIn()
+    save_key(tmp_path / "alice.key", stand_in.key())
+    monkeypatch.setenv("LAB_KEY", str(tmp_path / "alice.key"))
+    monkeypatch.delenv("LAB_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield stand_in
+    stand_in.close()
+
+
+@pytest.fixture
+def queue(gateway: StandIn, capfd: pytest.CaptureFixture[str]) -> Said:
+    """Runs the command in this process: exit status, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            app(list(arguments))
+        return int(str(ended.value.code)), *capfd.readouterr()
+
+    return run
+
+
+def answers(**given: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda params: {"success": True, "msg": "", **given}
+
+
+def has(gateway: StandIn, *rows: dict[str, Any]) -> None:
+    """The laboratory's ledger has these items."""
+    def items(params: dict[str, Any]) -> dict[str, Any]:
+        return {"success": True, "msg": "", "items": [row for row in rows if not params.get("states") or row["state"] in params["states"]]}
+
+    gateway.answers["lab_items"] = items
+    gateway.answers["lab_item"] = lambda params: {"success": True, "msg": "", "item": next(row for row in rows if row["id"] == params["item"])}
+
+
+# ---------------------------------------------------------------------------------------------------------- to look
+
+
+def test_status_says_whom_the_laboratory_takes_one_for_and_what_the_worker_does(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["lab_whoami"] = answers(name="alice", role="scientist", lab="demo", version="0.3.0")
+    gateway.answers["status"] = answers(manager_state="idle", items_in_queue=2, worker_environment_exists=True, queue_autostart_enabled=True)
+    status, out, _ = queue("status")
+    assert status == 0
+    assert out.splitlines() == ["you are alice, scientist, at the laboratory demo", "worker   ready   idle", "queue    2 queued, starts by itself"]
+
+
+def test_list_shows_what_runs_what_is_next_and_what_waits_for_people(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(1, "running"), row(3, place=1.0), row(2, place=2.0), row(4, "waiting"), row(5, "interrupted", cause="the worker died"))
+    status, out, _ = queue("list")
+    assert status == 0
+    lines = out.splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [["i-00001-1f31", "count"], ["1", "i-00003-1f33"], ["2", "i-00002-1f32"]]
+    assert "about 1 min 30 s" in lines[1] and 'detectors=["hotplate_a"] num=3' in lines[1]
+    assert "lab queue approve i-00004-1f34" in out and "lab queue retry i-00005-1f35" in out
+
+
+def test_list_as_json_is_what_the_ledger_has(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(1))
+    status, out, _ = queue("list", "--json")
+    assert status == 0 and json.loads(out) == [row(1)]
+
+
+def test_history_says_how_it_ended_and_what_was_decided(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(1, "failed", cause="hotplate_a: offline", began_wall="2026-11-22T10:00:00.000000Z", ended_wall="2026-11-22T10:01:30.000000Z",
+                     decided="retried as i-00002-aaaa", decided_by="bob"))
+    status, out, _ = queue("history", "--last", "5")
+    assert status == 0
+    assert "1 min 30 s" in out and "hotplate_a: offline (retried as i-00002-aaaa by bob)" in out
+    assert gateway.requests[-1][1]["limit"] == 5
+
+
+def test_plans_show_types_units_limits_defaults_and_meaning(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["status"] = answers(plans_allowed_uid="1")
+    gateway.answers["plans_allowed"] = answers(plans_allowed_uid="1", plans_allowed={"count": {
+        "name": "count", "description": "Read detectors.\nMore.", "parameters": [
+            {"name": "delay_s", "kind": {"value": 3}, "description": "between two readings", "annotation": {"type": "float"}, "default": "0", "min": "0", "max": "86400", "unit": "s"},
+            {"name": "detectors", "kind": {"value": 3}, "annotation": {"type": "list[str]"}}]}})
+    status, out, _ = queue("plans")
+    assert status == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["count", "Read", "detectors."]
+    assert lines[2] == ["delay_s", "float", "s", "0", "86400", "0", "between", "two", "readings"]
+    assert lines[3] == ["detectors", "list[str]", "(needed)"]
+    assert queue("plans", "scan")[0] == 2
+
+
+def test_texts_of_others_cannot_give_orders_to_the_terminal(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(1, user="mallory\x1b[2J", parameters={"a": "\x1b]0;x\x07"}))
+    _, out, _ = queue("list")
+    assert "\x1b" not in out and "\x07" not in out and "mallory\\x1b[2J" in out
+
+
+# ------------------------------------------------------------------------------------------------------------ to ask
+
+
+def test_add_sends_json_and_says_the_item_and_how_long_it_takes(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["queue_item_add"] = answers(qsize=1, item={}, lab={"item": "i-00001-1f31", "estimate_s": 9.0, "state": "queued"})
+    status, out, _ = queue("add", "count", "detectors=[hotplate_a]", "num=3", "--front")
+    assert (status, out) == (0, "queued count as i-00001-1f31, takes about 9.0 s of laboratory time: lab queue watch i-00001-1f31\n")
+    ((_, params),) = gateway.requests
+    assert params["item"] == {"item_type": "plan", "name": "count", "kwargs": {"detectors": ["hotplate_a"], "num": 3}} and params["pos"] == "front"
+
+
+def test_an_item_that_waits_says_who_has_to_approve_it(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["queue_item_add"] = answers(lab={"item": "i-00001-1f31", "estimate_s": None, "state": "waiting"})
+    assert queue("add", "count", '{"num": 3}')[1] == "count waits for an operator's word as i-00001-1f31: lab queue approve i-00001-1f31\n"
+
+
+def test_a_refusal_says_field_given_and_allowed_and_exits_with_2(gateway: StandIn, queue: Said) -> None:
+    problems = [{"field": "num", "given": "-1", "allowed": "1 to 10000"}, {"field": "colour", "given": "'red'", "allowed": "detectors, num, delay_s"}]
+    gateway.answers["queue_item_add"] = lambda params: {"success": False, "msg": "count: num: given -1; allowed: 1 to 10000", "problems": problems}
+    status, out, err = queue("add", "count", "num=-1", "colour=red")
+    assert (status, out) == (2, "")
+    assert err.splitlines() == ["count: num: given -1; allowed: 1 to 10000", "colour: given 'red'; allowed: detectors, num, delay_s"]
+
+
+def test_a_refusal_that_is_about_something_else_exits_with_1(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["queue_start"] = lambda params: {"success": False, "msg": "queue_start: your key's role is scientist; allowed: operator and above"}
+    assert queue("start") == (1, "", "lab: queue_start: your key's role is scientist; allowed: operator and above\n")
+
+
+def test_submit_sends_the_fields_of_the_file_without_the_laboratory(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["lab_campaign_submit"] = answers(lab={"item": "i-00001-1f31", "estimate_s": 3600.0, "state": "queued"})
+    status, out, _ = queue("submit", str(EXAMPLE), "--set", "budget.trials=4")
+    assert status == 0 and out.startswith("queued perovskite as i-00001-1f31, takes about 1 h 00 min of laboratory time")
+    config = gateway.requests[0][1]["config"]
+    assert "lab" not in config and config["budget"]["trials"] == 4 and "recovery" not in config
+
+
+def test_a_campaign_file_with_mistakes_is_not_sent(gateway: StandIn, queue: Said) -> None:
+    status, _, err = queue("submit", str(EXAMPLE), "--set", "budget.trials=none")
+    assert status == 2 and "budget.trials" in err and gateway.requests == []
+
+
+def test_move_and_remove_name_the_item_by_a_part_of_its_id(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(1), row(12))
+    gateway.answers["queue_item_move"] = gateway.answers["queue_item_remove"] = answers()
+    assert queue("move", "1f312", "1")[1] == "i-00012-1f312 stands at 1\n"
+    assert gateway.requests[-1][1] | {"request": ""} == {"uid": "u12", "pos_dest": 0, "request": ""}
+    assert queue("remove", "i-00001-1f31")[1] == "i-00001-1f31 is removed\n"
+    status, _, err = queue("remove", "1")
+    assert status == 2 and "one of i-00001-1f31, i-00012-1f312" in err
+
+
+def test_approve_shows_the_parameters_and_is_bound_to_their_digest(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(4, "waiting"))
+    gateway.answers["lab_approve"] = answers()
+    status, out, _ = queue("approve", "i-00004-1f34")
+    assert status == 0 and "num = 3" in out and out.endswith("i-00004-1f34 is approved, and queued\n")
+    assert gateway.requests[-1][1]["digest"] == "d" * 64
+
+
+def test_budget_takes_numbers_only(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["lab_campaign_budget"] = answers()
+    assert queue("budget", "perovskite", "trials=40", "hours=8.5")[0] == 0
+    assert gateway.requests[0][1] | {"request": ""} == {"campaign": "perovskite", "trials": 40, "hours": 8.5, "request": ""}
+    assert queue("budget", "perovskite", "trials=many")[0] == 2
+    assert queue("budget", "perovskite", "films=3")[0] == 2
+
+
+def test_abort_pauses_first_where_a_plan_runs(gateway: StandIn, queue: Said) -> None:
+    state = {"manager_state": "executing_queue"}
+
+    def pause(params: dict[str, Any]) -> dict[str, Any]:
+        state["manager_state"] = "paused"
+        return {"success": True, "msg": ""}
+
+    gateway.answers |= {"status": lambda params: dict(state), "re_pause": pause, "re_abort": answers()}
+    assert queue("abort") == (0, "aborted\n", "")
+    assert gateway.requests[1][1]["option"] == "immediate"
+
+
+def test_pause_with_a_campaign_asks_the_campaign(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["lab_campaign_pause"] = answers()
+    assert queue("pause", "perovskite")[0] == 0
+    assert gateway.requests[0][1]["campaign"] == "perovskite"
+
+
+# ------------------------------------------------------------------------------------------------- what people type
+
+
+@pytest.mark.parametrize(("words", "found"), [
+    (["num=3", "delay_s=0.5", "is_fast=true"], {"num": 3, "delay_s": 0.5, "is_fast": True}),
+    (['{"num": 3}', "detectors=[a, b]"], {"num": 3, "detectors": ["a", "b"]}),
+    (['detectors=["a"]', "name=film=3"], {"detectors": ["a"], "name": "film=3"}),
+    (["fractions.cs=0.2", "fractions.fa=0.8"], {"fractions": {"cs": 0.2, "fa": 0.8}}),
+    (["positioner=no"], {"positioner": "no"}),
+])
+def test_parameters_are_json_or_names_with_values(words: list[str], found: dict[str, Any]) -> None:
+    assert parameters(words) == found
+
+
+@pytest.mark.parametrize("words", [["num"], ["=3"], ["{num: 3}"], ["num=1", "num=2"], ["a=1", "a.b=2"], ["num-x=3"]])
+def test_what_is_no_parameter_is_refused(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match="given .*; allowed: "):
+        parameters(words)
+
+
+def test_parameters_are_shown_as_they_can_be_typed() -> None:
+    given = {"detectors": ["a", "b"], "num": 3, "name": "x y"}
+    assert in_words(given) == 'detectors=["a","b"] num=3 name="x y"'
+
+
+# ---------------------------------------------------------------------------------------------------------- the data
+
+
+def test_data_comes_in_pieces_and_is_checked_as_a_whole(gateway: StandIn, queue: Said, tmp_path: Path) -> None:
+    import base64
+    import hashlib
+
+    content = b"trial,state\n1,completed\n" * 10
+
+    def data(params: dict[str, Any]) -> dict[str, Any]:
+        piece = content[params["offset"]:params["offset"] + 100]
+        return {"success": True, "msg": "", "data": base64.b64encode(piece).decode(), "total": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    gateway.answers["lab_data"] = data
+    gateway.answers["lab_campaign"] = answers(campaign={"campaign": "perovskite-1"})
+    assert queue("data", "perovskite") == (0, f"wrote perovskite-1.csv ({len(content)} bytes)\n", "")
+    assert (tmp_path / "perovskite-1.csv").read_bytes() == content
+    assert queue("data", "perovskite", "--format", "xls")[0] == 2
