@@ -18,6 +18,7 @@ from lab.core.config import LabConfig
 from lab.core.remote import Role
 from lab.files import load_lab
 from lab.remote.plan_checks import Plans
+from lab.remote.plan_schema import described, devices_allowed, plans_allowed
 from lab.remote.plan_specs import SPECS, positioners
 from lab.remote.refusals import PlanRefused
 from lab.remote.who import Who
@@ -75,8 +76,8 @@ def test_what_has_been_checked_is_allowed_again_and_stays_the_same(name: str, pa
     assert (again.parameters, again.digest) == (checked.parameters, checked.digest)
 
 
-def test_the_duration_of_a_count_is_told_in_seconds_on_the_wall() -> None:
-    assert Plans(LAB).check("count", {"detectors": ["detector"], "num": 4, "delay_s": 60, "count_time_s": 60}, ALICE).estimate_s == 4.0
+def test_the_duration_of_a_count_is_told_in_laboratory_seconds() -> None:
+    assert Plans(LAB).check("count", {"detectors": ["detector"], "num": 4, "delay_s": 60, "count_time_s": 60}, ALICE).estimate_s == 240.0
 
 
 def test_the_owner_of_a_campaign_is_the_name_of_the_key() -> None:
@@ -311,3 +312,47 @@ def test_the_re_manager_hands_over_what_was_checked_and_resolves_no_name_in_it(n
 def test_every_positioner_is_a_plate_a_stirrer_or_the_rate_of_a_pump() -> None:
     assert {"hotplate_a", "hotplate_a.stirrer", "pump.cs.rate"} <= set(positioners(LAB))
     assert not any(name.startswith(("arm", "detector", "plc")) for name in positioners(LAB))
+
+
+# ------------------------------------------------------------------------------------------- what clients are told
+
+
+@pytest.mark.parametrize(("name", "parameters"), [
+    ("count", {"detectors": ["detector", "plc"], "num": 5}), ("scan", {"detectors": ["plc"], "positioner": "hotplate_a.stirrer", "start": 0, "stop": 9, "num": 3}),
+    ("move", {"positioner": "pump.cs.rate", "value": 2}), ("film", FILM), ("campaign", {"config": campaign()}), ("prepare", {})])
+def test_the_official_check_of_a_client_lets_through_what_is_allowed(name: str, parameters: dict[str, Any]) -> None:
+    allowed = plans_allowed(Plans(LAB), "scientist")
+    for kwargs in (parameters, Plans(LAB).check(name, parameters, ALICE).parameters):
+        is_valid, said = profile_ops.validate_plan({"name": name, "kwargs": kwargs, "item_type": "plan"}, allowed_plans=json.loads(json.dumps(allowed)),
+                                                   allowed_devices=devices_allowed(LAB, "scientist"))
+        assert is_valid, said
+
+
+@pytest.mark.parametrize(("name", "parameters"), [
+    ("count", {"detectors": ["detector"], "num": 0}), ("count", {"detectors": ["hotplate_x"]}), ("film", {**FILM, "anneal_temperature": 200.5}),
+    ("move", {"positioner": "arm", "value": 2}), ("move", {})])
+def test_the_official_check_of_a_client_already_finds_what_is_beyond_the_limits(name: str, parameters: dict[str, Any]) -> None:
+    is_valid, _ = profile_ops.validate_plan({"name": name, "kwargs": parameters, "item_type": "plan"}, allowed_plans=plans_allowed(Plans(LAB), "scientist"),
+                                            allowed_devices=devices_allowed(LAB, "scientist"))
+    assert not is_valid
+
+
+def test_the_schema_has_units_limits_defaults_and_words_as_the_role_has_them() -> None:
+    lab = lab_with(scientist={"limits": {"film.anneal_temperature": [60, 150]}, "plans": ["film", "count"], "devices": ["plc"]})
+    told = plans_allowed(Plans(lab), "scientist")
+    film = {one["name"]: one for one in told["film"]["parameters"]}
+    assert set(told) == {"film", "count"}
+    assert {key: film["anneal_temperature"][key] for key in ("unit", "min", "max")} == {"unit": "degC", "min": "60", "max": "150"}
+    assert "default" not in film["anneal_temperature"] and film["anneal_time_s"]["default"] == "600.0"
+    assert film["anneal_temperature"]["description"] == "plate temperature of the anneal (60..150 degC (limits of your role))"
+    assert told["count"]["parameters"][0]["annotation"]["devices"] == {"Devices": ["plc"]}
+    assert set(devices_allowed(lab, "scientist")) == {"plc"}
+    assert plans_allowed(Plans(lab), "observer") == {}
+
+
+def test_our_own_schema_has_numbers_as_numbers_and_the_fields_of_a_campaign() -> None:
+    told = json.loads(json.dumps(described(Plans(LAB), "scientist")))
+    film = {one["name"]: one for one in told["film"]["parameters"]}
+    assert (film["anneal_temperature"]["low"], film["anneal_temperature"]["high"], film["anneal_temperature"]["is_required"]) == (0.0, 200.0, True)
+    assert set(film["fractions"]["each"]) == {"cs", "fa", "ma", "DMF", "DMSO"}
+    assert "constraints" in told["campaign"]["parameters"][0]["schema"]["properties"]

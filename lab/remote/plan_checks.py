@@ -39,7 +39,7 @@ class Checked:
     digest : str
         Of both (`lab.core.digest`).
     estimate_s : float or None
-        How long it will take on the wall, seconds; None where nobody knows.
+        How long it will take, laboratory seconds; None where nobody knows.
     warnings : tuple of str
         What somebody will have to do on the way.
     """
@@ -124,10 +124,9 @@ class Plans:
             raise_problems(spec.name, self.records.resumable_problems(values["campaign"], who))
         digest = digest_of(spec.name, values)
         if spec.campaign is None:
-            lab_s = spec.expected_s(self.lab, values)
-            return Checked(spec.name, values, digest, self._wall_s(lab_s))
+            return Checked(spec.name, values, digest, spec.expected_s(self.lab, values))
         foreseen = self._foreseen(spec, values, who)
-        return Checked(spec.name, values, digest, self._wall_s(foreseen.lab_s), foreseen.warnings)
+        return Checked(spec.name, values, digest, foreseen.lab_s, foreseen.warnings)
 
     def bind(self, name: Any, args: Any, kwargs: Any, role: Role) -> dict[str, Any]:
         """Arguments as the RE Manager's messages have them, by position and by name, as parameters by name.
@@ -205,13 +204,6 @@ class Plans:
         raise_problems(spec.name, [one.under("config") if spec.name == "campaign" else replace(one, field=one.field.removeprefix("settings."))
                                    for one in foreseen.problems])
         return foreseen
-
-    def _wall_s(self, lab_s: float | None) -> float | None:
-        """People at the other end wait on the wall."""
-        if lab_s is None:
-            return None
-        speed = self.lab.speed if self.lab.is_simulated else 1.0
-        return round(lab_s / (self.lab.remote.speed if speed == "max" else float(speed)), 3)
 
 
 def _unknown(name: Any, value: Any, names: Sequence[str]) -> Problem:
