@@ -91,6 +91,23 @@ def test_a_write_whose_answer_was_lost_is_asked_again_under_the_same_name(gatewa
     assert len(gateway.requests) == 2 and len(done) == 1
 
 
+def test_a_write_that_is_under_way_is_waited_for(gateway: StandIn, alice: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "AGAIN_S", 0.01)
+    came: list[str] = []
+
+    def submit(params: dict[str, Any]) -> dict[str, Any]:
+        came.append(params["request"])
+        if len(came) == 1:
+            raise Lose
+        if len(came) < 4:
+            return {"success": False, "msg": f"request {params['request']} is under way; lab_request tells what became of it"}
+        return {"success": True, "msg": "", "repeated": True}
+
+    gateway.answers["queue_item_add"] = submit
+    assert alice.item_add(BPlan("count"))["repeated"]
+    assert len(came) == 4 and len(set(came)) == 1
+
+
 def test_two_writes_have_names_of_their_own(gateway: StandIn, alice: Laboratory) -> None:
     gateway.answers["queue_start"] = lambda params: {"success": True, "msg": ""}
     alice.queue_start()
@@ -153,7 +170,7 @@ def test_another_laboratory_at_the_address_is_not_spoken_to(gateway: StandIn, mo
 
     monkeypatch.setattr(requests, "FIRST_S", 0.5)
     key = replace(gateway.key(), server_key=new_pair()[0])
-    with Laboratory(gateway.address, key) as alice, pytest.raises(NoAnswer, match="but not the laboratory of this key file"):
+    with Laboratory(gateway.address, key) as alice, pytest.raises(NoAnswer, match="it is not the laboratory of this key file"):
         alice.whoami()
 
 

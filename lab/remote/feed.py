@@ -19,6 +19,8 @@ from lab.remote.requests import Requests
 
 CREDIT: Final = 1000
 """Messages that may be on their way at one time."""
+AGAIN: Final = "with what you have"
+"""In the words of a gateway that has forgotten a subscriber of whom nothing was heard (`lab.remote.streams`)."""
 ALIVE_S: Final = 15.0
 """A subscriber who says nothing for a minute is taken for dead."""
 
@@ -30,7 +32,7 @@ class Message:
     Parameters
     ----------
     topic : str
-        ``document``, ``console``, ``status`` or ``end``.
+        ``document``, ``console`` or ``status``.
     content : Any
     """
 
@@ -73,7 +75,8 @@ class Feed:
         Raises
         ------
         RemoteError
-            `KeyRefused`, when the gateway does not let this key in any more; or when it answers what cannot be read.
+            `KeyRefused`, when the gateway does not let this key in any more; in its words, when it refuses the subscription; or when it
+            answers what cannot be read.
         """
         end = time.monotonic() + deadline_s
         while True:
@@ -92,7 +95,9 @@ class Feed:
             if frames is None:
                 return None
             message = self._read(frames)
-            if message is not None:
+            if message is not None and message.topic == "end":
+                self._take_end(message)
+            elif message is not None:
                 self._grant(line)
                 return message
 
@@ -123,6 +128,13 @@ class Feed:
         except (ValueError, KeyError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise RemoteError(f"{self._requests.address}: a message of the stream that cannot be read: {error!r}") from error
         return Message(topic, content)
+
+    def _take_end(self, message: Message) -> None:
+        """The gateway sends nothing more: subscribe again where it took us for dead, else say its words."""
+        words = str(message.content.get("msg", ""))
+        if AGAIN not in words:
+            raise RemoteError(f"{self._requests.address}: {words}")
+        self._is_subscribed = False
 
     def _grant(self, line: Line) -> None:
         self._used += 1

@@ -127,7 +127,7 @@ class Line:
             raise KeyRefused(f"{self._address} does not let the key of {self._who!r} in: it was revoked, or belongs to another laboratory. "
                              "Ask an admin there (lab keys list; lab keys new)")
         elif event in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
-            self._trouble = "somebody answers, but not the laboratory of this key file"
+            self._trouble = "somebody answers, but it is not the laboratory of this key file, or it does not let this key in for a while"
         elif event == zmq.EVENT_CLOSED:
             self._trouble = NOBODY
         elif event == zmq.EVENT_DISCONNECTED and self._is_up:

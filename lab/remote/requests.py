@@ -25,10 +25,17 @@ READ_S: Final = 15.0
 """For an answer that only looks; the gateway gives up, with words, after 5 s."""
 WRITE_S: Final = 75.0
 """For one that changes something: what is queued is rehearsed before; the gateway gives up, with words, after 60 s."""
+AGAIN_S: Final = 0.5
+"""Between two questions what became of a write."""
 FIRST_S: Final = 5.0
 """For the very first connection."""
 RESTART_S: Final = 30.0
 """For the connection to come back after it had stood: the gateway is being started again."""
+
+
+def _is_under_way(answer: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    """Whether a write that was asked for again is still being done (`lab.remote.steward`)."""
+    return answer.get("success") is False and str(answer.get("msg", "")).startswith(f"request {params.get('request')} is under way")
 
 
 def is_a_read(method: str) -> bool:
@@ -75,7 +82,10 @@ class Requests:
         lost: AnswerLost | None = None
         while True:
             try:
-                return self._ask(payload, end)
+                answer = self._ask(payload, end)
+                if lost is None or not _is_under_way(answer, params):
+                    return answer
+                time.sleep(AGAIN_S)
             except AnswerLost as error:
                 lost = error
             except Unreachable as error:
