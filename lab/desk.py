@@ -22,12 +22,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard outpu
 
 @app.command()
 def status(as_json: JsonOption = False) -> None:
-    """What runs now: samples in the machine, questions that wait for an answer, requests, what is running low."""
-    with errors_in_words(), open_ledger() as ledger:
-        from lab.records.render_status import render_status
-        from lab.records.status import status_of
+    """What runs now: services and queue, samples in the machine, questions that wait for an answer, alarms, what is running low."""
+    with errors_in_words():
+        from lab.home import Home
+        from lab.up.screen import render
+        from lab.up.state import everything
 
-        show(status_of(ledger), render_status, as_json)
+        show(everything(Home.default()), render, as_json)
 
 
 @app.command()

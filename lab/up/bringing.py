@@ -24,12 +24,12 @@ def bring_up(lab_file: Path, listen: str | None, speed: float | None, home: Home
     running = is_up(home)
     if running is not None:
         say(f"laboratory {running.lab} is up already, in {home.path}")
-        _say_next(running, say)
+        _say_next(running, home, say)
         return running
     lab = configuration(lab_file, listen, speed)
     say(f"laboratory {lab.name} in {home.path}")
     layout = start(lab_file, lab, home, say)
-    _say_next(layout, say)
+    _say_next(layout, home, say)
     return layout
 
 
@@ -49,6 +49,20 @@ def configuration(lab_file: Path, listen: str | None, speed: float | None) -> La
     return lab.model_copy(update={"speed": lab.remote.speed}) if lab.speed == "max" else lab
 
 
-def _say_next(layout: Layout, say: Callable[[str], None]) -> None:
+def _say_next(layout: Layout, home: Home, say: Callable[[str], None]) -> None:
+    """Where the door is, which key opens it, and what to type."""
+    from lab.remote.keys import ensure_owner
+
+    address = own_address(layout.gateway)
     say(f"gateway      {layout.gateway.removeprefix('tcp://')}")
-    say("what goes on: lab status     to end it: lab down")
+    say(f"your key     {ensure_owner(home, address)}")
+    say("next         lab status          what goes on\n"
+        "             lab queue plans     what can be queued\n"
+        "             lab keys new NAME --role scientist --address HOST:PORT\n"
+        "             lab down            end it, the instruments safe")
+
+
+def own_address(gateway: str) -> str:
+    """Where somebody on this machine reaches a gateway that listens at `gateway` (``tcp://0.0.0.0:60615``)."""
+    host, _, port = gateway.removeprefix("tcp://").rpartition(":")
+    return f"{'127.0.0.1' if host in ('*', '0.0.0.0') else '[::1]' if host in ('[::]', '::') else host}:{port}"

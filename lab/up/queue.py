@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-from importlib.util import find_spec
 from typing import Any
 
 import yaml
@@ -25,7 +24,7 @@ from lab.core.errors import ServiceError
 from lab.core.remote import ROLES
 from lab.layout import Layout, write_for_owner
 from lab.up import redis
-from lab.up.service import layout_of_command, log_to_stderr
+from lab.up.service import layout_of_command, log_to_stderr, say_ready
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +34,19 @@ PLANS = "plans.yaml"
 KERNEL = "kernel.json"
 CONTROL, INFO = "queue-control.sock", "queue-info.sock"
 
-STARTUP_MODULE = "lab.remote.startup" if find_spec("lab.remote.startup") is not None else "lab.up.bare"
+STARTUP_MODULE = "lab.remote.startup"
 
 REDIS_S = 30.0
 """Wall seconds to wait for Redis."""
 
 ABORT_S = 30.0
 """Wall seconds for a running plan to come to its end after it has been told to."""
+
+WATCH_S = 5.0
+"""Wall seconds between two questions whether the RE Manager is there."""
+
+SILENT_S = 60.0
+"""Wall seconds of silence after which it is started again."""
 
 CLOSE_S = 40.0
 """Wall seconds for the environment to be closed."""
@@ -114,13 +119,12 @@ def main() -> int:
     layout = layout_of_command("lab.up.queue")
     log_to_stderr()
     redis.wait(layout, REDIS_S)
-    for name in [name for name in os.environ if name.startswith("QSERVER_")]:
-        del os.environ[name]  # the configuration of some other RE Manager
     # SIGTERM is for the thread below. What is forked from here gets it as usual.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     launcher = os.getpid()
     os.register_at_fork(after_in_child=lambda: _belong_to(launcher))
     threading.Thread(target=_end_in_order, args=(layout,), name="end", daemon=True).start()
+    threading.Thread(target=_watch, args=(layout,), name="watch", daemon=True).start()
     sys.argv = ["start-re-manager", "--config", str(layout.folder / CONFIGURATION)]
     from bluesky_queueserver.manager.start_manager import start_manager
 
@@ -134,6 +138,25 @@ def _belong_to(launcher: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != launcher:  # it died in between
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _watch(layout: Layout) -> None:
+    """Say when the RE Manager answers; and when it does no more, for long, end: its own watchdog does not notice a manager that never came up."""
+    heard = time.monotonic()
+    is_ready = False
+    while time.monotonic() < heard + SILENT_S:
+        try:
+            ask(layout, "ping")
+        except ServiceError as error:
+            log.warning("%s", error)
+            continue
+        heard = time.monotonic()
+        if not is_ready:
+            is_ready = True
+            say_ready()
+        time.sleep(WATCH_S)
+    log.critical("the RE Manager has been silent for %g s: ending, to be started again", SILENT_S)
+    os.kill(os.getpid(), signal.SIGKILL)  # what it has forked dies with it; the instruments' service makes the instruments safe
 
 
 def _end_in_order(layout: Layout) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab.core.config import LabConfig
 from lab.layout import Layout
@@ -44,20 +42,19 @@ _MODULES: tuple[tuple[str, str, str, float, tuple[str, ...]], ...] = (
 )
 
 
+ORDER: tuple[str, ...] = ("redis", *(name for name, *_ in _MODULES))
+"""Of all services there can be, from the bottom up."""
+
+
 def services_of(layout: Layout, lab: LabConfig) -> tuple[Service, ...]:
     """The services of a laboratory; each may need those before it, so they end in the opposite order."""
     found = []
     if layout.is_own_redis:
         found.append(Service("redis", "what the queue is kept in", (sys.executable, "-m", "lab.up.redis", "--home", "."), 20.0))
     for name, what, module, stop_s, needs in _MODULES:
-        if (name == "catalogue" and not lab.catalogue) or not _can_be_run(module):
+        if name == "catalogue" and not lab.catalogue:
             continue
         wanted = tuple(need for need in needs if need != "redis" or layout.is_own_redis)
         found.append(Service(name, what, (sys.executable, "-m", module, "--home", "."), stop_s, wanted))
     return tuple(found)
 
-
-def _can_be_run(module: str) -> bool:
-    """Whether a module is there, and is a program."""
-    spec = importlib.util.find_spec(module)
-    return spec is not None and spec.origin is not None and "__main__" in Path(spec.origin).read_text()

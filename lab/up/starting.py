@@ -7,12 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
-from lab import lease
+from lab import interrupts, lease
 from lab.core.config import LabConfig
-from lab.core.errors import LabError, LeaseError, ServiceError
+from lab.core.errors import LeaseError, ServiceError
 from lab.home import Home
 from lab.layout import Layout, services_folder
 from lab.up import events, queue, redis
@@ -22,6 +21,9 @@ from lab.up.supervisor import Supervisor, last_lines, launch
 
 READY_S = 180.0
 """Wall seconds for all services to serve; on two idle cores they take under 20."""
+
+LOOK_S = 0.05
+"""Wall seconds between two looks at services that start."""
 
 Say = Callable[[str], None]
 
@@ -56,17 +58,20 @@ def start(lab_file: Path, lab: LabConfig, home: Home, say: Say) -> Layout:
     home.prepare()
     with alone(home):
         _check_free(home)
-        layout, services = arrange(lab_file, lab, home)
-        process = launch(layout)
         began = time.monotonic()
+        layout, services = arrange(lab_file, lab, home)
+        n_seen = len(events.read_events(layout.folder))
         try:
-            Supervisor(layout.supervisor_socket).wait(process)
-            _follow(layout, services, began, say)
+            with interrupts.raised():
+                process = launch(layout)
+                Supervisor(layout.supervisor_socket).wait(process)
+                _follow(layout, services, n_seen, began, say)
         except BaseException:
             from lab.up.stopping import stop_everything
 
-            say("stopping everything again")
-            stop_everything(layout, services, say)
+            say("it does not come up: stopping everything again")
+            with interrupts.answered(say, "already stopping; please wait"):
+                stop_everything(layout, services, say)
             raise
     return layout
 
@@ -108,56 +113,76 @@ def _check_free(home: Home) -> None:
 # ------------------------------------------------------------------------------------------------ readiness
 
 
-def _follow(layout: Layout, services: Sequence[Service], began: float, say: Say) -> None:
+class Progress:
+    """Which services are ready, and whether one can become so no more.
+
+    Parameters
+    ----------
+    layout : Layout
+    services : sequence of Service
+    n_seen : int
+        Events of earlier times.
+    """
+
+    def __init__(self, layout: Layout, services: Sequence[Service], n_seen: int) -> None:
+        self._layout, self._n_seen = layout, n_seen
+        self.waiting = {service.name: service for service in services}
+        self._is_opening = False
+
+    def look(self) -> list[Service]:
+        """Services that have become ready since the last look.
+
+        Raises
+        ------
+        ServiceError
+            When one has died, or the worker has not come up.
+        """
+        happened = events.read_events(self._layout.folder)[self._n_seen:]
+        for event in happened:
+            if event.event in ("died", "given up"):
+                raise failure(self._layout, event.service, event.why)
+        said = {event.service for event in happened if event.event == "ready"}
+        return [self.waiting.pop(name) for name in tuple(self.waiting) if self._is_ready(name, said)]
+
+    def _is_ready(self, name: str, said: set[str]) -> bool:
+        if name == "redis":
+            return redis.answers(self._layout)
+        if name == "queue":
+            return name in said and self._has_session()
+        return name in said
+
+    def _has_session(self) -> bool:
+        """Whether the RE Manager's worker has its session, which the steward opens."""
+        try:
+            status = queue.ask(self._layout, "status", deadline_s=1.0)
+        except ServiceError:
+            return False
+        is_opening, exists = status["manager_state"] == "creating_environment", bool(status["worker_environment_exists"])
+        if self._is_opening and not is_opening and not exists:
+            raise failure(self._layout, "queue", "its worker has not come up")
+        self._is_opening = self._is_opening or is_opening
+        return exists and not is_opening
+
+
+def _follow(layout: Layout, services: Sequence[Service], n_seen: int, began: float, say: Say) -> None:
     """Say a line for each service as it becomes ready.
 
     Raises
     ------
     ServiceError
-        When one dies first, or they take longer than `READY_S`.
+        When one does not, or they take longer than `READY_S`.
     """
-    waiting = {service.name: service for service in services}
-    n_seen = len(events.read_events(layout.folder))
-    while waiting:
-        seen = events.read_events(layout.folder)
-        new, n_seen = seen[n_seen:] if len(seen) >= n_seen else seen, len(seen)
-        for event in new:
-            if event.event in ("died", "given up"):
-                raise _failure(layout, event.service, event.why)
-        said = {event.service for event in seen if event.event == "ready" and event.wall > began_wall(began)}
-        for name in [name for name in waiting if _is_ready(layout, name, said)]:
-            say(f"{name:<12} ready after {time.monotonic() - began:4.1f} s   {waiting.pop(name).what}")
+    progress = Progress(layout, services, n_seen)
+    while progress.waiting:
+        for service in progress.look():
+            say(f"{service.name:<12} ready after {time.monotonic() - began:4.1f} s   {service.what}")
         if time.monotonic() - began > READY_S:
-            raise _failure(layout, next(iter(waiting)), f"not ready after {READY_S:g} s")
-        time.sleep(0.05)
+            raise failure(layout, next(iter(progress.waiting)), f"not ready after {READY_S:g} s")
+        time.sleep(LOOK_S)
 
 
-def began_wall(began: float) -> float:
-    """A moment of the monotonic clock on the wall."""
-    return time.time() - (time.monotonic() - began)
-
-
-def _is_ready(layout: Layout, name: str, said: set[str]) -> bool:
-    if name == "redis":
-        return redis.answers(layout)
-    if name == "instruments":
-        return layout.instruments_file.exists()
-    if name == "queue":
-        return _has_environment(layout)
-    return name in said
-
-
-def _has_environment(layout: Layout) -> bool:
-    """Whether the RE Manager answers and its worker has its session."""
-    try:
-        status = queue.ask(layout, "status", deadline_s=0.5)
-    except ServiceError:
-        return False
-    if not status["worker_environment_exists"] and status["manager_state"] == "idle" and find_spec("lab.remote.steward") is None:
-        queue.ask(layout, "environment_open")  # the steward's, once it is there
-    return bool(status["worker_environment_exists"]) and status["manager_state"] != "creating_environment"
-
-
-def _failure(layout: Layout, name: str, why: str) -> LabError:
+def failure(layout: Layout, name: str, why: str) -> ServiceError:
+    """What is said of a service that does not start: the end of what it has written, and what to do."""
     log = layout.log_of(name)
-    return ServiceError(f"{name}: did not start ({why}); the end of {log}:\n{last_lines(log, 12)}")
+    return ServiceError(f"{name}: did not start ({why}). The end of {log}:\n{last_lines(log, 12)}\n"
+                        "  correct what it complains of, then: lab up")

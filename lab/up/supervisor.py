@@ -89,9 +89,9 @@ def _command(service: Service) -> str:
 def launch(layout: Layout) -> subprocess.Popen[bytes]:
     """Start it in a session of its own: Ctrl-C and the end of this terminal do not reach it.
 
-    The environment is this process's, without what the RE Manager and Channel Access would read there.
+    The environment is this process's, without what would configure another RE Manager.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("QSERVER_", "EPICS_CA"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("QSERVER_")}
     environment |= {"LAB_HOME": layout.home, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     with (layout.folder / LOG).open("ab") as log:
         return subprocess.Popen(
