@@ -11,13 +11,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.core.capabilities import Instrument
 from lab.core.config import LabConfig
-from lab.core.errors import ConfigError, ServiceError
+from lab.core.errors import ConfigError, LabError, LeaseError, ServiceError
 from lab.core.interlocks import InterlockState
+from lab.home import Home
 from lab.layout import Layout, write_for_owner
+from lab.lease import Lease, abandoned
 from lab.presence import say_worker, serving, withdraw
 
 log = logging.getLogger(__name__)
@@ -83,11 +86,30 @@ class Attachment:
             raise ServiceError("this laboratory has no catalogue (lab.yaml: catalogue: false); the runs are in their JSON lines")
         return connect_by_http(self._layout.tiled, self._layout.tiled_key)
 
-    def begin(self, devices: Mapping[str, Any], interlocks: Callable[[], Sequence[InterlockState]]) -> None:
-        """Say that this process holds the laboratory's session, and from now on what is wrong."""
+    def begin(self, devices: Mapping[str, Any], interlocks: Callable[[], Sequence[InterlockState]], is_idle: Callable[[], bool],
+              make_safe: Callable[[str], None]) -> None:
+        """Say that this process holds the laboratory's session, and from now on what is wrong.
+
+        Parameters
+        ----------
+        devices : mapping of name to device
+        interlocks : callable
+            How they are.
+        is_idle : callable
+            Whether no plan is under way.
+        make_safe : callable
+            Makes the instruments safe, for a reason: called when a console has died that controlled the laboratory, as soon as no
+            plan is under way.
+        """
         say_worker(self._layout, self._kernel)
         watched = {name: devices[name] for name in self._lab.instruments if isinstance(devices[name], Instrument)}
-        self._watching = threading.Thread(target=self._watch, args=(watched, interlocks), name="alarms", daemon=True)
+
+        def look() -> None:
+            write_for_owner(self._layout.alarms_file, json.dumps(alarms(watched, interlocks())))
+            if is_idle():
+                self._take_over(make_safe)
+
+        self._watching = threading.Thread(target=self._watch, args=(look,), name="alarms", daemon=True)
         self._watching.start()
 
     def end(self) -> None:
@@ -99,13 +121,26 @@ class Attachment:
             self._layout.alarms_file.unlink(missing_ok=True)
         withdraw(self._layout.worker_file)
 
-    def _watch(self, devices: Mapping[str, Instrument], interlocks: Callable[[], Sequence[InterlockState]]) -> None:
+    def _watch(self, look: Callable[[], None]) -> None:
         while not self._ended.is_set():
             try:
-                write_for_owner(self._layout.alarms_file, json.dumps(alarms(devices, interlocks())))
-            except ConfigError as error:  # a full disk must not end what watches
-                log.error("alarms not written: %s", error)
+                look()
+            except LabError as error:  # a full disk must not end what watches
+                log.error("could not look after the laboratory: %s", error)
             self._ended.wait(ALARMS_S)
+
+    def _take_over(self, make_safe: Callable[[str], None]) -> None:
+        """Whoever controlled the laboratory has died: nobody is left who knows what they had switched on."""
+        home = Home(Path(self._layout.home))
+        gone = abandoned(home)
+        if gone is None:
+            return
+        try:
+            lease = Lease.take(home, "laboratory", f"making the instruments safe after the end of {gone.who} ({gone.what})")
+        except LeaseError:
+            return  # somebody else has it by now
+        with lease:
+            make_safe(f"{gone.words} has died while in control")
 
 
 def alarms(devices: Mapping[str, Instrument], interlocks: Sequence[InterlockState]) -> dict[str, Any]:

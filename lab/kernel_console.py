@@ -11,7 +11,7 @@ import asyncio
 import getpass
 import signal
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from queue import Empty
 from types import FrameType
@@ -21,6 +21,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_console.completer import ZMQCompleter
 from jupyter_console.ptshell import ZMQTerminalInteractiveShell
+from prompt_toolkit.patch_stdout import patch_stdout
 
 from lab.core.errors import LeaseError, ServiceError
 from lab.home import Home
@@ -42,7 +43,7 @@ def attach(layout: Layout) -> None:
     Raises
     ------
     ServiceError
-        When there is no worker, or it does not answer.
+        When there is no worker, it does not answer, or it has died.
     """
     found = _living(layout)
     client = BlockingKernelClient(connection_file=str(Path(layout.home) / found.kernel))
@@ -111,6 +112,7 @@ class KernelConsole(ZMQTerminalInteractiveShell):
     def __init__(self, *, control: Control, process: Process, title: str, **more: Any) -> None:
         self._control, self._process, self._title = control, process, title
         self._transformer = TransformerManager()
+        self._loss = ""
         super().__init__(confirm_exit=False, include_other_output=not control.is_held, **more)
         self.own_kernel = False
 
@@ -160,15 +162,25 @@ class KernelConsole(ZMQTerminalInteractiveShell):
     # -------------------------------------------------------------------------------------------- what is done
 
     def mainloop(self) -> None:
-        """Until the person leaves, or the worker has died."""
+        """Until the person leaves.
+
+        Raises
+        ------
+        ServiceError
+            When the worker has died.
+        """
         before = signal.signal(signal.SIGINT, self._on_interrupt)
         self.show_banner()
         try:
             while self.keep_running:
                 try:
-                    asyncio.run(self._main_task())
+                    # What others do is written above the line that is being typed.
+                    with patch_stdout(raw=True) if self.include_other_output else nullcontext():
+                        asyncio.run(self._main_task())
                 except KeyboardInterrupt:
                     print()
+            if self._loss:
+                raise ServiceError(self._loss)
             self._leave()
         finally:
             signal.signal(signal.SIGINT, before)
@@ -202,13 +214,13 @@ class KernelConsole(ZMQTerminalInteractiveShell):
 
     def _leave(self) -> None:
         """Nobody is left who knows what a heater is on for."""
-        if self._control.is_held and not self._process.is_gone():
+        if self._control.is_held:
             print("making the instruments safe ...", flush=True)
             super().run_cell("lab.leave()", store_history=False)
         print("The laboratory goes on; lab status shows it.")
 
     def _mourn(self) -> None:
-        print(f"The worker (process {self._process.pid}) has died; its instruments are being made safe. lab status shows when there is a new one.")
+        self._loss = f"the worker (process {self._process.pid}) has died; its instruments are being made safe, and lab status shows when there is a new one"
         self.ask_exit()
 
 

@@ -67,14 +67,16 @@ class Lease:
         _held.add(self)
 
     @classmethod
-    def take(cls, home: Home, who: str, what: str) -> Lease:
-        """Take control of the laboratory of a LAB_HOME, at once or not at all.
+    def take(cls, home: Home, who: str, what: str, patience_s: float = 0.0) -> Lease:
+        """Take control of the laboratory of a LAB_HOME, soon or not at all.
 
         Parameters
         ----------
         home : Home
         who, what : str
             As `Holder` has them.
+        patience_s : float
+            Wall seconds to wait for somebody who is about to leave it.
 
         Raises
         ------
@@ -84,7 +86,7 @@ class Lease:
         folder = services_folder(home)
         me = this_process()
         holder = Holder(who, what, me.host, me.pid, me.started, time.time())
-        descriptor = _lock(folder, home)
+        descriptor = _lock(folder, home, time.monotonic() + patience_s)
         try:
             write_for_owner(folder / RECORD, json.dumps(asdict(holder)))
         except BaseException:
@@ -133,17 +135,40 @@ os.register_at_fork(after_in_child=_abandon_all)
 
 
 def holder(home: Home) -> Holder | None:
-    """Who holds the lease now; None when nobody does."""
+    """Who holds the lease now; None when nobody does.
+
+    Raises
+    ------
+    LeaseError
+        When what stands there cannot be read.
+    """
+    found = _recorded(home)
+    return None if found is None or found.process.is_gone() else found
+
+
+def abandoned(home: Home) -> Holder | None:
+    """Who died while they held the lease, until somebody takes it; else None.
+
+    Raises
+    ------
+    LeaseError
+        When what stands there cannot be read.
+    """
+    found = _recorded(home)
+    return found if found is not None and found.process.is_gone() else None
+
+
+def _recorded(home: Home) -> Holder | None:
+    """Who took the lease last and has not released it."""
     try:
-        found = Holder(**json.loads((services_folder(home) / RECORD).read_text()))
+        return Holder(**json.loads((services_folder(home) / RECORD).read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise LeaseError(f"{services_folder(home) / RECORD}: cannot be read: {error}; remove it when nobody controls the laboratory") from error
-    return None if found.process.is_gone() else found
 
 
-def _lock(folder: Path, home: Home) -> int:
+def _lock(folder: Path, home: Home, ends: float) -> int:
     """A descriptor that holds the lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -151,7 +176,14 @@ def _lock(folder: Path, home: Home) -> int:
     except OSError as error:
         raise LeaseError(f"{folder / LOCK}: cannot be opened: {error.strerror or error}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= ends:
+                    raise
+                time.sleep(0.05)
     except BlockingIOError as error:
         os.close(descriptor)
         found = holder(home)

@@ -170,7 +170,7 @@ class Session:
             if not health.is_connected:
                 self.say(f"{name} is offline ({self.endpoints.get(name, 'composed')}): {health.cause}")
         if self.attachment is not None:
-            self.attachment.begin(self.devices, self.interlocks)
+            self.attachment.begin(self.devices, self.interlocks, lambda: self.RE.state == "idle", self._make_safe_since)
 
     def _guard(self) -> None:
         """Watch the interlocks from now on."""
@@ -196,9 +196,7 @@ class Session:
             self.guards = None
         if self._is_started:
             self._is_started = False
-            for name, said in self.make_safe().items():
-                if said != "safe":
-                    self.say(f"{name}: not safe: {said}")
+            self._say_unsafe()
             if self.catalogue.status().pending:
                 self.say(f"filing {self.catalogue.status().pending} runs into Tiled ...")
             filed = self.catalogue.close(FILE_S)
@@ -239,6 +237,17 @@ class Session:
         # Those with a bridge of their own: what is composed of them would only repeat what they say.
         found = (self.devices[name] for name in self.lab.instruments if name in self.devices)
         return safe_now(tuple(device for device in found if isinstance(device, Instrument)), SAFE_S)
+
+    def _make_safe_since(self, cause: str) -> None:
+        """Make all safe for a reason, and say both."""
+        self._say_and_note(f"{cause}: making the instruments safe")
+        self._say_unsafe()
+
+    def _say_unsafe(self) -> None:
+        """Make all safe, and say of which that could not be done."""
+        for name, said in self.make_safe().items():
+            if said != "safe":
+                self._say_and_note(f"{name}: not safe: {said}")
 
     # -------------------------------------------------------------------------------------- campaigns
 
