@@ -138,7 +138,8 @@ class Campaign:
     ledger : Ledger
     campaign_id : str
         Open in the ledger.
-    optimizer : Optimizer
+    optimizer : Optimizer or None
+        None: the points are those that programs elsewhere propose in the ledger.
     translation : Translation
     policy : Policy
         What is done when a step fails.
@@ -158,7 +159,7 @@ class Campaign:
         lab: str,
         ledger: Ledger,
         campaign_id: str,
-        optimizer: Optimizer,
+        optimizer: Optimizer | None,
         translation: Translation,
         policy: Policy,
         evaluate: Evaluate,
@@ -181,6 +182,7 @@ class Campaign:
         self._thinking_wall_s = 0.0
         self._questions = Watch(ledger)
         self._stopped, self._shortage = "", ""
+        self._idle_since: float | None = None
         self._has_failed = False
         self.n_begun = 0
         """Samples begun in this session, for its share of the work cell."""
@@ -350,6 +352,8 @@ class Campaign:
         again = next((t for t in trials if t.state is TrialState.SUGGESTED), None)
         if again is not None:
             return self._order(again.index, again.planned)
+        if self._optimizer is None:
+            return self._proposed(basis)
         began = time.monotonic()
         try:
             suggestion = self._optimizer.suggest(trials)[0]
@@ -361,6 +365,25 @@ class Campaign:
         order = self._order(index, suggestion.values)
         self._reporter.suggested(self, order, suggestion)
         return order
+
+    def _proposed(self, basis: int) -> Order | None:
+        """The next point that a program elsewhere has proposed; None while there is none.
+
+        When nothing has been proposed for too long, and no sample is under way whose outcome that program may be waiting for, the
+        campaign ends.
+        """
+        row = self.ledger.take_proposal(self.id, basis)
+        if row is not None and row.trial is not None:
+            self._idle_since = None
+            order = self._order(row.trial, row.values)
+            self._reporter.suggested(self, order, Suggestion(row.values, f"proposed by {row.by}"))
+            return order
+        now, deadline_s = time.monotonic(), self.config.optimizer.deadline_s
+        if self._idle_since is None or any(trial.state is TrialState.RUNNING for trial in self.trials):
+            self._idle_since = now
+        elif now - self._idle_since >= deadline_s:
+            self.stop(f"nothing was proposed for {deadline_s:g} s")
+        return None
 
     def order_of(self, index: int, sample: str, slot: str, n_former: int = 0) -> Order:
         """The order of a sample on record."""

@@ -20,7 +20,7 @@ from lab.core.config import CampaignConfig
 from lab.core.errors import CampaignError, ConfigError, LabError, LedgerError, ScheduleError
 from lab.core.recovery import Policy
 from lab.instruments import geometry_of, work_cell
-from lab.optimise import make_optimizer
+from lab.optimise import Optimizer, make_optimizer
 from lab.records.documents import close_cut_off, runs_of
 from lab.records.evaluate import evaluate
 from lab.resumption import unfinished
@@ -77,7 +77,7 @@ class Conduct:
         if not self._campaigns:
             open_accounts(ledger, lab, is_new_world=self._session.is_new_world)
         translation = Translation(config, lab, file)
-        optimizer = make_optimizer(config)
+        optimizer = _optimizer(config)
         campaign = ledger.open_campaign(config.name, config.model_dump_json(), lab.model_dump_json())
         return self._campaign(campaign, config, translation, optimizer)
 
@@ -87,7 +87,7 @@ class Conduct:
         row = ledger.campaign(campaign_id)
         config = CampaignConfig.model_validate_json(row.config)
         ledger.reopen_campaign(row.id)
-        campaign = self._campaign(row.id, config, Translation(config, self._session.lab, row.id), make_optimizer(config))
+        campaign = self._campaign(row.id, config, Translation(config, self._session.lab, row.id), _optimizer(config))
         self._close_runs(row.id)
         campaign.unfinished = unfinished(campaign, self._session.documents, self._stations)
         return campaign
@@ -105,7 +105,7 @@ class Conduct:
         lab = self._session.lab
         return tuple(place for place in lab.places if lab.stations[place.partition(".")[0]].role != "rack")
 
-    def _campaign(self, campaign_id: str, config: CampaignConfig, translation: Translation, optimizer: Any) -> Campaign:
+    def _campaign(self, campaign_id: str, config: CampaignConfig, translation: Translation, optimizer: Optimizer | None) -> Campaign:
         session = self._session
         geometry, frames = geometry_of(session.lab), session.home.frames(campaign_id)
         rack = tuple(place for place in session.lab.places if place not in self._stations)
@@ -316,6 +316,11 @@ class Conduct:
         finally:
             self._is_over.set()
             engine.context_managers = managers
+
+
+def _optimizer(config: CampaignConfig) -> Optimizer | None:
+    """Who chooses the points; None: a program elsewhere, that proposes them."""
+    return None if config.optimizer.engine == "remote" else make_optimizer(config)
 
 
 def _close(campaign: Campaign, end: End | None) -> None:

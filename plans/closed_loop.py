@@ -33,7 +33,7 @@ COOLING_ERROR = 0.15
 """Relative error (one standard deviation) of the forecast when a plate will be cool."""
 
 LOOK_AGAIN_S = 1.0
-"""Wall seconds between two looks whether what lacks has been refilled."""
+"""Wall seconds between two looks whether what lacks, a liquid or a point to try, has come."""
 
 
 def closed_loop(cell: WorkCell, conductors: Sequence[Conductor], patience_s: float = 30.0, at_once: int | None = None) -> Plan:
@@ -239,6 +239,8 @@ class _Loop:
             self._orders[conductor.id] = thought.order
         else:
             self._thinks_for = None
+            if conductor is not None and conductor.may_begin():  # nobody has proposed a point yet
+                self._lacking[conductor.id] = Elapsed(WallClock(), LOOK_AGAIN_S)
 
     # ------------------------------------------------------------------------------------------- the lanes
 

@@ -471,11 +471,13 @@ class Budget(_Model):
 
 
 class OptimizerConfig(_Model):
-    engine: Literal["ax", "sobol", "given"] = "ax"
+    engine: Literal["ax", "sobol", "given", "remote"] = "ax"
     initial: Annotated[int, Field(ge=1)] = 6
     seed: Annotated[int, Field(ge=0)] = 0
     points: tuple[dict[str, float | int | str], ...] = ()
     """Of the engine ``given``: what is tried, in this order."""
+    deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
+    """Of the engine ``remote``: how long nothing may be proposed while no sample is under way, wall seconds; then the campaign ends."""
 
 
 class CampaignConfig(_Model):

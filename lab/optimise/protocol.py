@@ -39,7 +39,7 @@ def make_optimizer(campaign: CampaignConfig) -> Optimizer:
     Raises
     ------
     ValueError
-        When the campaign's constraints cannot be met.
+        When the campaign's constraints cannot be met, or its points are proposed by others (engine ``remote``).
     """
     if campaign.optimizer.engine == "sobol":
         from lab.optimise.sobol import SobolOptimizer
@@ -49,6 +49,8 @@ def make_optimizer(campaign: CampaignConfig) -> Optimizer:
         from lab.optimise.given import GivenPoints
 
         return GivenPoints(campaign)
+    if campaign.optimizer.engine == "remote":
+        raise ValueError("optimizer.engine: given remote; allowed: an engine of this laboratory, others propose their points to the campaign")
     from lab.optimise.model_based import AxOptimizer
 
     return AxOptimizer(campaign)

@@ -14,7 +14,9 @@ from lab.core.trial import TrialState
 from lab.records import schema
 from lab.records.answers import add_event, campaign_by_id, campaign_rows, last_lab_s, rows_of, true_status, wall_at
 from lab.records.part import Part
+from lab.records.proposals import drop_proposals
 from lab.records.rows import CampaignRow, EventRow, SessionRow
+from lab.records.store import iso
 
 CampaignEnd = Literal["done", "failed", "interrupted"]
 
@@ -51,6 +53,7 @@ class Campaigns(Part):
             row = self._check_open(connection, campaign, "close")
             if status != "interrupted":
                 self._abandon_all(connection, campaign, cause)
+                drop_proposals(connection, campaign, iso(self._store.wall()))
             self._end_session(connection, campaign, row.session, status, self._store.stamp("ended"))
             connection.execute(update(schema.campaign).where(schema.campaign.c.id == campaign).values(
                 status=status, cause=cause, **self._store.stamp("ended")))

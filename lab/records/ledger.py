@@ -21,6 +21,7 @@ from lab.records.campaigns import CAMPAIGN_ENDS, CampaignEnd, Campaigns
 from lab.records.errands import Errands
 from lab.records.items import Items
 from lab.records.process import this_process
+from lab.records.proposals import Proposals
 from lab.records.questions import Questions
 from lab.records.requests import Requests
 from lab.records.samples import Samples
@@ -32,7 +33,7 @@ from lab.records.trials import Trials
 __all__ = ["CAMPAIGN_ENDS", "CampaignEnd", "Ledger"]
 
 
-class Ledger(Campaigns, Trials, Samples, Timing, Questions, Requests, Stock, Items, Errands):
+class Ledger(Campaigns, Trials, Samples, Timing, Questions, Requests, Stock, Items, Errands, Proposals):
     """Reads and writes campaigns, and what the laboratory has in stock. Each part has a module of its own.
 
     Parameters

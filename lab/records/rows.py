@@ -380,3 +380,17 @@ class StatisticsRow:
     @property
     def n_interventions(self) -> int:
         return self.n_answers + self.n_requests + self.n_refills
+
+
+@dataclass(frozen=True)
+class ProposalRow:
+    """A point that somebody proposed: ``waiting`` for the campaign to take it, ``taken`` as its trial, or ``dropped`` since the campaign ended before."""
+
+    id: int
+    campaign: str
+    values: Mapping[str, Value]
+    by: str
+    state: str
+    trial: int | None
+    proposed_wall: str
+    ended_wall: str | None

@@ -1,0 +1,133 @@
+"""Points that programs elsewhere propose to a campaign whose engine is ``remote``, and which trials they became."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from lab.core.config import CampaignConfig
+from lab.core.errors import ConfigError, LedgerError
+from lab.core.space import Value
+from lab.core.trial import TrialState
+from lab.records import schema
+from lab.records.answers import add_event, campaign_by_id, true_status
+from lab.records.journal import next_index, plain
+from lab.records.part import Part, note_change
+from lab.records.rows import ProposalRow
+from lab.records.store import iso
+
+table = schema.proposal
+
+
+class Proposals(Part):
+    """What programs elsewhere ask campaigns to try."""
+
+    def propose(self, campaign: str, values: Mapping[str, Value], by: str) -> int:
+        """Ask a campaign to try a point; returns the number of the proposal. One that is interrupted tries it once it is resumed.
+
+        Parameters
+        ----------
+        values : mapping of parameter name to value
+            Complete, inside the bounds, every constraint met.
+        by : str
+            Who proposes it.
+
+        Raises
+        ------
+        ConfigError
+            When the campaign may not try this point; all that is wrong is said.
+        LedgerError
+            When the campaign takes no proposals, is over, or its budget has no trial left for it.
+        """
+        with self._store.write() as connection:
+            row = campaign_by_id(connection, campaign, is_locked=True)
+            config = CampaignConfig.model_validate_json(row.config)
+            if config.optimizer.engine != "remote":
+                raise LedgerError(f"{campaign}: takes no proposals: its optimizer.engine is {config.optimizer.engine}; allowed: remote")
+            status, _ = true_status(row)
+            if status not in ("running", "interrupted"):
+                raise LedgerError(f"{campaign}: takes no proposals any more: it is {status}")
+            _check_space(config, values)
+            n_trials = connection.execute(select(func.count()).select_from(schema.trial).where(schema.trial.c.campaign == campaign)).scalar_one()
+            n_waiting = connection.execute(select(func.count()).select_from(table).where(
+                table.c.campaign == campaign, table.c.state == "waiting")).scalar_one()
+            if n_trials + n_waiting >= config.budget.trials:
+                raise LedgerError(f"{campaign}: no trial is left for another proposal: {n_trials} made, {n_waiting} waiting; allowed: {config.budget.trials} "
+                                  f"(lab budget {campaign} trials=...)")
+            number = connection.execute(insert(table).values(
+                campaign=campaign, values=plain(values, f"{campaign}: proposal"), by=by, state="waiting",
+                proposed_wall=iso(self._store.wall()))).inserted_primary_key
+            if number is None:
+                raise LedgerError("proposal: the database gave no number to the new row")
+            add_event(connection, self._store, campaign, None, "proposal", f"proposal {number[0]} by {by}", self._stamp(connection, row, "recorded"))
+        return int(number[0])
+
+    def take_proposal(self, campaign: str, basis: int | None = None) -> ProposalRow | None:
+        """Make a trial of the oldest proposal that waits, in one transaction; None when none does. `basis` as in `add_suggestion`."""
+        waiting = table.c.campaign == campaign, table.c.state == "waiting"
+        with self._store.read() as connection:  # asked often, and mostly for nothing: no need to keep writers waiting
+            if connection.execute(select(table.c.id).where(*waiting).limit(1)).first() is None:
+                return None
+        with self._store.write() as connection:
+            self._check_open(connection, campaign, "take a proposal")
+            row = connection.execute(select(table).where(*waiting).order_by(table.c.id).limit(1).with_for_update()).first()
+            if row is None:
+                return None
+            index = next_index(connection, campaign)
+            connection.execute(insert(schema.trial).values(
+                campaign=campaign, trial=index, state=TrialState.SUGGESTED.value, planned=row._mapping["values"], executed={},
+                origin=f"remote: {row.by}"[:40], suggest_s=0.0, cause="", basis=basis, **self._store.stamp("suggested")))
+            note_change(connection, campaign, index)
+            connection.execute(update(table).where(table.c.id == row.id).values(state="taken", trial=index, ended_wall=iso(self._store.wall())))
+            return _by_number(connection, row.id)
+
+    def proposal(self, number: int) -> ProposalRow:
+        """One proposal; the trial that it became tells the outcome (`Trials.trial`).
+
+        Raises
+        ------
+        LedgerError
+            When there is none of that number.
+        """
+        with self._store.read() as connection:
+            return _by_number(connection, number)
+
+    def proposals(self, campaign: str) -> list[ProposalRow]:
+        """All proposals to a campaign, the oldest first."""
+        with self._store.read() as connection:
+            return [_row(row) for row in connection.execute(select(table).where(table.c.campaign == campaign).order_by(table.c.id))]
+
+
+def drop_proposals(connection: Connection, campaign: str, wall: str) -> None:
+    """Nobody will try what still waits: the campaign is over."""
+    connection.execute(update(table).where(table.c.campaign == campaign, table.c.state == "waiting").values(state="dropped", ended_wall=wall))
+
+
+def _check_space(config: CampaignConfig, values: Mapping[str, Value]) -> None:
+    space = config.space
+    wrong = [ConfigError("proposal", f"values.{name}", "nothing", "a value") for name in space.names if name not in values]
+    wrong += [ConfigError("proposal", f"values.{name}", repr(value), f"one of {', '.join(space.names)}")
+              for name, value in values.items() if name not in space.names]
+    for name in space.names:
+        said = space[name].problem(values[name]) if name in values else ""
+        if said:
+            wrong.append(ConfigError("proposal", f"values.{name}", repr(values[name]), said))
+    if not wrong:
+        wrong = [ConfigError("proposal", "values", f"{constraint.left_side(values):.12g} on the left", str(constraint))
+                 for constraint in space.constraints if not constraint.is_met(values)]
+    if wrong:
+        first, *others = wrong
+        raise ConfigError(first.file, first.field, first.given, first.allowed, others)
+
+
+def _by_number(connection: Connection, number: int) -> ProposalRow:
+    row = connection.execute(select(table).where(table.c.id == number)).first()
+    if row is None:
+        raise LedgerError(f"proposal {number}: is not in the ledger")
+    return _row(row)
+
+
+def _row(row: Any) -> ProposalRow:
+    return ProposalRow(**row._mapping)
