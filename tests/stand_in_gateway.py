@@ -33,6 +33,8 @@ class StandIn:
         Every method and its parameters, as they came.
     controls : queue.Queue of dict
         What streams have said: subscriptions, credit, signs of life.
+    on_subscribe : callable
+        Called with each subscription; may `push`.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,7 @@ class StandIn:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.controls: queue.Queue[dict[str, Any]] = queue.Queue()
         self.known: set[str] = set()
+        self.on_subscribe: Callable[[dict[str, Any]], object] = lambda message: None
         self._encode: dict[bytes, Callable[[Any], bytes]] = {}
         self._listeners: dict[bytes, int] = {}
         self._do: queue.Queue[Callable[[], None]] = queue.Queue()
@@ -93,6 +96,9 @@ class StandIn:
     # ---------------------------------------------------------------------------------------------- in the thread
 
     def _call(self, action: Callable[[], None]) -> None:
+        if threading.current_thread() is self._thread:
+            action()
+            return
         done = threading.Event()
         self._do.put(lambda: _in_order(action, done.set))
         assert done.wait(10)
@@ -134,9 +140,10 @@ class StandIn:
         message = json.loads(payload) if is_json else msgpack.unpackb(payload)
         self._encode[identity] = encode
         if len(frames) == 2:
+            self.controls.put(message)
             if "subscribe" in message:
                 self._listeners[identity] = descriptor
-            self.controls.put(message)
+                self.on_subscribe(message)
             return
         self.requests.append((message["method"], message["params"]))
         try:

@@ -17,6 +17,7 @@ from lab.core.errors import RemoteError
 from lab.remote.line import AnswerLost, Line, Unreachable
 from lab.remote.requests import Requests
 
+CONNECTING: Final = "connecting"
 CREDIT: Final = 1000
 """Messages that may be on their way at one time."""
 AGAIN: Final = "with what you have"
@@ -63,7 +64,7 @@ class Feed:
     def __init__(self, requests: Requests, subscription: Mapping[str, Any], have: Mapping[str, int] | None = None) -> None:
         self._requests, self._subscription = requests, dict(subscription)
         self.have = dict(have) if have is not None else {}
-        self.trouble = "connecting"
+        self.trouble = CONNECTING
         self._line: Line | None = None
         self._is_subscribed = False
         self._used = 0
