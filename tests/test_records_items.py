@@ -74,6 +74,20 @@ def test_what_runs_in_a_process_that_is_gone_reads_interrupted(ledger: Ledger) -
         ledger.claim_item(item.id, item.digest)
 
 
+def test_interruptions_are_written_down_once(ledger: Ledger) -> None:
+    item, other = ledger.add_item(new()), ledger.add_item(new())
+    ledger.claim_item(item.id, item.digest, GONE)
+    ledger.claim_item(other.id, other.digest)
+    assert [i.id for i in ledger.settle_lost_items()] == [item.id]
+    assert ledger.settle_lost_items() == [] and ledger.item(item.id).ended_wall is not None and ledger.item(other.id).state == "running"
+
+
+def test_an_instruction_is_followed_without_a_worker(ledger: Ledger) -> None:
+    item = ledger.add_item(NewItem("queue_stop", {}, digest_of("queue_stop", {}), "oscar", "operator", kind="instruction"))
+    ledger.finish_instruction(item.id)
+    assert ledger.item(item.id).state == "completed"
+
+
 def test_an_interrupted_item_stays_interrupted_when_somebody_has_decided(ledger: Ledger) -> None:
     item = ledger.add_item(new())
     ledger.claim_item(item.id, item.digest, GONE)

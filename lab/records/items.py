@@ -121,6 +121,30 @@ class Items(Part):
         """Fail an item that was queued and could not begin: the worker refused it, and nothing was done."""
         self._turn(item, ("queued",), "be turned away", {"state": "failed", "cause": cause, "ended_wall": iso(self._store.wall())})
 
+    def finish_instruction(self, item: str) -> None:
+        """An instruction is not claimed by a worker: the RE Manager has followed it, and it is in its queue no more."""
+        self._turn(item, ("queued",), "be followed", {"state": "completed", "ended_wall": iso(self._store.wall())})
+
+    def settle_lost_items(self) -> list[ItemRow]:
+        """Items that ran in a worker which is gone: what they read as so far, interrupted, is written down, each once.
+
+        Returns
+        -------
+        list of ItemRow
+            Those of which it was not on record.
+        """
+        with self._store.read() as connection:
+            running = connection.execute(select(item_table).where(item_table.c.state == "running")).all()
+        found = [_row(row) for row in running if _true_state(row)[0] == "interrupted"]
+        settled = []
+        for item in found:
+            with self._store.write() as connection:
+                changed = connection.execute(update(item_table).where(item_table.c.id == item.id, item_table.c.state == "running").values(
+                    state="interrupted", cause=item.cause, ended_wall=iso(self._store.wall())))
+            if changed.rowcount == 1:
+                settled.append(self.item(item.id))
+        return settled
+
     def approve_item(self, item: str, digest: str, by: str) -> ItemRow:
         """An operator's word for an item that waits; it is queued behind the others.
 
@@ -151,7 +175,7 @@ class Items(Part):
         """Give an item that has not begun another plan, other parameters, and so another digest; an earlier approval ends with it."""
         values: dict[str, Any] = {
             "name": new.name, "parameters": dict(new.parameters), "digest": new.digest, "estimate_s": new.estimate_s,
-            "campaign": new.campaign, "kind": new.kind, "state": "waiting" if new.is_waiting else "queued", "approved_by": "", "approved_wall": None}
+            "campaign": new.campaign, "kind": new.kind, "meta": dict(new.meta), "state": "waiting" if new.is_waiting else "queued", "approved_by": "", "approved_wall": None}
         self._turn(item, ("waiting", "queued"), "be changed", values)
         return self.item(item)
 
@@ -192,7 +216,7 @@ class Items(Part):
         with self._store.read() as connection:
             return _row(_by_id(connection, item))
 
-    def items(self, states: Collection[ItemState] = (), user: str = "", limit: int | None = None) -> list[ItemRow]:
+    def items(self, states: Collection[str] = (), user: str = "", limit: int | None = None) -> list[ItemRow]:
         """Items in the order of their submission; those that are queued, in the order of the queue, when nothing else is asked for.
 
         Parameters
@@ -228,10 +252,10 @@ class Items(Part):
         number = (connection.execute(select(func.max(item_table.c.number))).scalar() or 0) + 1  # the transaction keeps other writers out
         identity = f"i-{number:05d}-{secrets.token_hex(2)}"
         if new.parent:
-            self._decide(connection, new.parent, f"{RETRIED}{identity}", new.user)
+            self._decide(connection, new.parent, f"{RETRIED}{identity}", new.by if new.by else new.user)
         connection.execute(insert(item_table).values(
-            number=number, id=identity, uid="", kind=new.kind, name=new.name, parameters=dict(new.parameters), digest=new.digest, user=new.user,
-            role=new.role, state="waiting" if new.is_waiting else "queued", cause="", place=place, estimate_s=new.estimate_s, campaign=new.campaign,
+            number=number, id=identity, uid="", kind=new.kind, name=new.name, parameters=dict(new.parameters), digest=new.digest,
+            meta=dict(new.meta), user=new.user, role=new.role, state="waiting" if new.is_waiting else "queued", cause="", place=place, estimate_s=new.estimate_s, campaign=new.campaign,
             runs=[], approved_by="", parent=new.parent, decided="", decided_by="", host="", pid=0, process_started="",
             submitted_wall=iso(self._store.wall())))
         return identity

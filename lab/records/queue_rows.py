@@ -42,6 +42,10 @@ class NewItem:
     parent : str
         The item which is made again by it; else empty.
     kind : {"plan", "instruction"}
+    meta : mapping of str to JSON value
+        What its owner wants to be in the start documents of its runs.
+    by : str
+        Who asked for it, where that is not its owner: an operator, or the policy.
     """
 
     name: str
@@ -54,6 +58,8 @@ class NewItem:
     campaign: str = ""
     parent: str = ""
     kind: Literal["plan", "instruction"] = "plan"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class ItemRow:
     name: str
     parameters: Mapping[str, Any]
     digest: str
+    meta: Mapping[str, Any]
     user: str
     role: str
     state: ItemState

@@ -294,6 +294,7 @@ item = Table(
     Column("name", String(120), nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("meta", JSON, nullable=False),
     Column("user", String(120), nullable=False),
     Column("role", String(16), nullable=False),
     Column("state", String(16), nullable=False),
