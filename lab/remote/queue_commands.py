@@ -25,6 +25,8 @@ MaybeCampaign = Annotated[str | None, typer.Argument(metavar="[CAMPAIGN]", help=
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
 OPEN = ["running", "queued", "waiting", "interrupted"]
+MOST = 1000
+"""Items in one answer."""
 ENDS = ["completed", "failed", "stopped", "aborted", "removed", "rejected", "interrupted"]
 
 
@@ -56,7 +58,8 @@ def list_items(context: Context, as_json: JsonOption = False) -> None:
     with _laboratory(context) as lab:
         from lab.remote.queue_tables import render_queue
 
-        show(lab.items(states=OPEN), render_queue, as_json)
+        show([*lab.items(states=["running"]), *lab.items(states=["queued"], limit=MOST), *lab.items(states=["waiting", "interrupted"], limit=MOST)],
+             render_queue, as_json)
 
 
 @app.command()
@@ -317,7 +320,7 @@ def _find(lab: Laboratory, given: str) -> dict[str, Any]:
     """The item of that id, or of the only id that begins or ends so among the open ones and the last of the others."""
     if given.count("-") == 2:
         return lab.item(given)
-    rows = {row["id"]: row for row in [*lab.items(limit=200), *lab.items(states=OPEN)]}
+    rows = {row["id"]: row for row in [*lab.items(limit=200), *lab.items(states=OPEN, limit=MOST)]}
     found = [row for identity, row in rows.items() if identity.startswith(given) or identity.endswith(given) or identity.partition("-")[2].lstrip("0").startswith(given)]
     if len(found) != 1:
         raise ConfigError("command line", "ITEM", repr(given), f"one of {', '.join(row['id'] for row in found)}" if found else "an item: lab queue list, lab queue history")
@@ -348,7 +351,7 @@ def _as_item(answer: Mapping[str, Any]) -> str:
 
 
 def _say_queued(answer: Mapping[str, Any], what: str, as_json: bool) -> None:
-    from lab.remote.queue_tables import takes
+    from lab.remote.queue_tables import plain, takes
 
     if as_json:
         typer.echo(json.dumps(answer))
@@ -360,4 +363,6 @@ def _say_queued(answer: Mapping[str, Any], what: str, as_json: bool) -> None:
     if ours.get("state") == "waiting":
         typer.echo(f"{what} waits for an operator's word as {identity}{words}: lab queue approve {identity}")
     else:
+        for warning in ours.get("warnings") or ():
+            typer.echo(plain(warning))
         typer.echo(f"queued {what} as {identity}{words}: lab queue watch {identity}")

@@ -36,13 +36,13 @@ def parameters_of(row: Row) -> str:
 
 
 def render_queue(items: Sequence[Row]) -> RenderableType:
-    """``lab queue list``: what runs, what comes next, what waits for whom."""
+    """``lab queue list``: what runs, what comes next, what waits for whom; `items` in that order."""
     parts: list[RenderableType] = []
     going = [item for item in items if item["state"] in ("running", "queued")]
     if going:
         table = table_of("place", "item", "plan", "whose", "state", "takes", "parameters")
         place = 0
-        for item in sorted(going, key=lambda item: (item["state"] != "running", item["place"])):
+        for item in going:
             place += item["state"] == "queued"
             table.add_row(str(place) if item["state"] == "queued" else "", Text(item["id"]), Text(plain(item["name"])), Text(plain(item["user"])),
                           state_cell(item["state"]), takes(item["estimate_s"]), Text(parameters_of(item)))
