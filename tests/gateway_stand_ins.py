@@ -90,9 +90,12 @@ class Behind:
         self.log = folder / "gateway.log"
         self.start()
 
+    options: tuple[str, ...] = ()
+    """Of the interpreter, to profile it."""
+
     def start(self) -> None:
         with self.log.open("ab") as errors:
-            self.process = subprocess.Popen([sys.executable, "-m", "lab.remote.gateway", "--home", str(self.home.path)],
+            self.process = subprocess.Popen([sys.executable, *self.options, "-m", "lab.remote.gateway", "--home", str(self.home.path)],
                                             stdout=subprocess.PIPE, stderr=errors, text=True)
         assert self.process.stdout is not None
         ready = json.loads(self.process.stdout.readline())

@@ -24,7 +24,7 @@ class Allowance:
     def __init__(self, traffic: Traffic, now: float) -> None:
         self._rate, self._burst = traffic.requests_per_s, float(traffic.burst)
         self._tokens, self._at = self._burst, now
-        self._n_refused = 0
+        self._n_refused = 0.0
         self._shut_out_until = now
         self.n_outstanding = 0
         """Requests that have not been answered yet."""
@@ -37,19 +37,18 @@ class Allowance:
         self._fill(now)
         cost = min(self._burst, 1.0 + size // BYTES_A_TOKEN)
         if cost > self._tokens:
-            self._n_refused += 1
+            self._n_refused += 1.0
             return False
         self._tokens -= cost
-        self._n_refused = 0
         return True
 
     def is_abused(self) -> bool:
-        """Whether as much was refused in a row as a full bucket would have held."""
+        """Whether as much was refused as a full bucket would have held; it is forgotten as fast as the bucket is filled."""
         return self._n_refused > self._burst
 
     def shut_out(self, now: float) -> None:
         """Let nobody with this key in for a while."""
-        self._shut_out_until, self._n_refused = now + SHUT_OUT_S, 0
+        self._shut_out_until, self._n_refused = now + SHUT_OUT_S, 0.0
 
     def is_shut_out(self, now: float) -> bool:
         return now < self._shut_out_until
@@ -60,4 +59,5 @@ class Allowance:
         return self._tokens >= self._burst and not self.n_outstanding and not self.is_shut_out(now)
 
     def _fill(self, now: float) -> None:
-        self._tokens, self._at = min(self._burst, self._tokens + self._rate * (now - self._at)), now
+        filled, self._at = self._rate * (now - self._at), now
+        self._tokens, self._n_refused = min(self._burst, self._tokens + filled), max(0.0, self._n_refused - filled)

@@ -11,11 +11,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-
-import zmq
+from dataclasses import dataclass
 
 HANDSHAKE_S = 5.0
 """Within which libzmq ends a connection whose key has not been accepted; what is older has been let in."""
@@ -74,19 +71,11 @@ class Connection:
     """Bytes that had come when it was last seen with nothing held."""
     was_heard: bool = False
     """Since it was last looked at."""
-    unsent: deque[tuple[zmq.MessageTracker, int]] = field(default_factory=deque)
-    """Long answers, and their bytes, that libzmq still has."""
 
     def received(self) -> int:
         """Bytes that have come."""
         info = self.line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
         return int(struct.unpack_from("Q", info, _BYTES_RECEIVED)[0])
-
-    def n_unsent(self) -> int:
-        """Bytes of long answers that the other end has not read."""
-        while self.unsent and self.unsent[0][0].done:
-            self.unsent.popleft()
-        return sum(size for _, size in self.unsent)
 
     def end(self) -> None:
         """End it at once; the table forgets it when libzmq says that it is gone."""

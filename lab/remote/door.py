@@ -37,6 +37,9 @@ SEND_HWM, RECEIVE_HWM = 256, 16
 LONG_ANSWER = 4096
 """Bytes; of longer ones it is followed whether the other end has read them."""
 
+FOLLOWED = 64
+"""Long answers of a key after which those that have been read are left out."""
+
 BACKLOG = 1024
 BUFFER = 512 * 1024
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 10_000, 30_000
@@ -105,6 +108,7 @@ class Door:
         self._admit = admit
         self.refused: Counter[str] = Counter()
         """What was turned away since it was last said, by the reason."""
+        self._unread: dict[str, list[tuple[zmq.MessageTracker, int]]] = {}
         self._said_at = self._inspected_at = time.monotonic()
         # Bound before any connection can be made, so that nobody is let in unasked.
         self._zap = context.socket(zmq.ROUTER)
@@ -178,12 +182,26 @@ class Door:
                 self._router.send(last, zmq.DONTWAIT)
             else:
                 tracker = self._router.send(last, zmq.DONTWAIT, copy=False, track=True)
-                connection.unsent.append((tracker, len(last)))
+                followed = self._unread.setdefault(connection.key, [])
+                followed.append((tracker, len(last)))
+                if len(followed) % FOLLOWED == 0:
+                    self.n_unread(connection.key)  # leaves out what has been read
             return True
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, errno.EHOSTUNREACH):
                 raise
             return False
+
+    def n_unread(self, key: str) -> int:
+        """Bytes of long answers to a key that libzmq still has, since the other end does not read them."""
+        if key not in self._unread:
+            return 0
+        left = [(tracker, size) for tracker, size in self._unread[key] if not tracker.done]
+        if left:
+            self._unread[key] = left
+        else:
+            del self._unread[key]
+        return sum(size for _, size in left)
 
     def close(self) -> None:
         """Listen no longer, and end all connections."""

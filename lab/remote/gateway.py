@@ -40,9 +40,6 @@ log = logging.getLogger(__name__)
 MANAGER_S, STEWARD_S = 5.0, 60.0
 """Deadlines for answers: of reads, and of what may be validated and rehearsed before."""
 
-OUTSTANDING = 32
-"""Requests of one key under way at one time."""
-
 BEHIND = 256
 """Requests under way at one time at one service behind the door."""
 
@@ -155,7 +152,7 @@ class Gateway:
         self._answer(answered)
         if now - self._pumped_at >= PUMP_S:
             self._pumped_at = now
-            self._streams.pump(self.door.send, now)
+            self._streams.pump(self._push, now)
         self._keep_house(now)
 
     def _keep_house(self, now: float) -> None:
@@ -232,9 +229,9 @@ class Gateway:
         """Whether a request may be made, by this key, now."""
         request, who = ticket.request, ticket.who
         words = refusal(who.role, request.method) or false_claim(request.params, who)
-        if words is None and allowance.n_outstanding >= OUTSTANDING:
-            words = f"{allowance.n_outstanding} requests of this key are not answered yet; allowed: {OUTSTANDING} at one time"
-        if words is None and self._n_unread(who.key) > UNREAD_BYTES:
+        if words is None and allowance.n_outstanding >= self._traffic.connections:
+            words = f"{allowance.n_outstanding} requests of this key are not answered yet; allowed: one on each of {self._traffic.connections} connections"
+        if words is None and self.door.n_unread(who.key) > UNREAD_BYTES:
             self._end(ticket.connection, who, "answers that are not read", time.monotonic())
             return
         if words is not None:
@@ -319,6 +316,10 @@ class Gateway:
             self._audit.note(_entry(who, "subscribe", "", words))
             self.door.send(connection, [b"end", wire.encode({"success": False, "msg": words}, heard.encoding)])
 
+    def _push(self, connection: Connection, frames: list[bytes]) -> bool:
+        """A message of a stream, if there is room for it; whoever does not read gets no more, and loses nothing (`lab.remote.streams`)."""
+        return self.door.n_unread(connection.key) < UNREAD_BYTES // 2 and self.door.send(connection, frames)
+
     def _refuse(self, arrival: Arrival, who: Who, refused: wire.Refusal, now: float) -> None:
         connection = arrival.connection
         self.door.refused["messages that are none"] += 1
@@ -346,9 +347,6 @@ class Gateway:
         self._audit.note(_entry(who, "connect", "", f"ended: {why}"))
         self._allowances.setdefault(who.key, Allowance(self._traffic, now)).shut_out(now)
         connection.end()
-
-    def _n_unread(self, key: str) -> int:
-        return sum(one.n_unsent() for one in self.door.connections.of_key(key))
 
     def _send(self, ticket: Ticket, answer: dict[str, Any]) -> None:
         self._send_payload(ticket, wire.encode(answer, ticket.request.encoding))
