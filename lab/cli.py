@@ -10,7 +10,7 @@ import typer
 
 from lab import desk
 from lab.core.channels import TABLES
-from lab.remote import queue_commands
+from lab.remote import audit_commands, keys_commands, queue_commands
 from lab.terminal import DONE, FAILED, INTERRUPTED, errors_in_words, open_ledger
 from lab.terminal import show as show_data
 from lab.up import commands as services
@@ -179,6 +179,8 @@ def show(
 app.add_typer(desk.app)
 app.add_typer(services.app)
 app.add_typer(queue_commands.app, name="queue")
+app.add_typer(keys_commands.app, name="keys")
+app.add_typer(audit_commands.app)
 
 
 def main() -> None:
