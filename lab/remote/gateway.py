@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import zmq
 
@@ -30,9 +30,11 @@ from lab.remote.audit import Audit, Entry, what_of
 from lab.remote.claims import false_claim, without_claims
 from lab.remote.connections import Connection
 from lab.remote.door import Arrival, Door
+from lab.remote.info import Info
 from lab.remote.keys import Key, KeyRegistry
 from lab.remote.relay import Failure, Relay
 from lab.remote.roles import METHODS, refusal
+from lab.remote.streams import Streams
 from lab.remote.who import Who
 
 log = logging.getLogger(__name__)
@@ -52,27 +54,8 @@ MOST_ABUSES = 20
 A_PASS = 200
 """Messages taken in one turn of the loop, before it looks elsewhere."""
 
-TURN_MS = 50
+TURN_MS = 20
 KEYS_S, PUMP_S, FORGET_S = 0.1, 0.02, 60.0
-
-
-class Streams(Protocol):
-    """What the gateway needs of `lab.remote.streams`."""
-
-    def control(self, connection: Connection, who: Who, message: dict[str, Any], encoding: wire.Encoding) -> str | None: ...
-    def pump(self, send: Callable[[Connection, list[bytes]], bool], now: float) -> None: ...
-    def gone(self, connection: Connection) -> None: ...
-
-
-class Silence:
-    """Streams of a laboratory that has none."""
-
-    def control(self, connection: Connection, who: Who, message: dict[str, Any], encoding: wire.Encoding) -> str | None:
-        return "there are no streams here"
-
-    def pump(self, send: Callable[[Connection, list[bytes]], bool], now: float) -> None: ...
-
-    def gone(self, connection: Connection) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -105,13 +88,14 @@ class Gateway:
         When it cannot listen where it should.
     """
 
-    def __init__(self, layout: Layout, config: LabConfig, registry: KeyRegistry, audit: Audit, streams: Streams) -> None:
+    def __init__(self, layout: Layout, config: LabConfig, registry: KeyRegistry, audit: Audit, streams: Streams[Connection]) -> None:
         self._lab, self._traffic = config.name, config.remote.traffic
         self._registry, self._audit, self._streams = registry, audit, streams
         self._allowances: dict[str, Allowance] = {}
         self._to_pass_on: list[Ticket] = []
         self._keys_at = self._pumped_at = self._forgot_at = time.monotonic()
         self._problem = ""
+        self._has_more = False
         server = registry.server_keys()
         self._context: zmq.Context[Any] = zmq.Context()
         self.door = Door(self._context, layout.gateway, server.public, server.secret, self._admit, self._traffic, self._gone)
@@ -124,7 +108,7 @@ class Gateway:
         for part in (self.door, self._manager, self._steward):
             part.register(poller)
         while not is_over():
-            poller.poll(TURN_MS)
+            poller.poll(0 if self._has_more else TURN_MS)
             self._turn(time.monotonic())
 
     def close(self) -> None:
@@ -132,6 +116,7 @@ class Gateway:
         self.door.close()
         self._manager.close()
         self._steward.close()
+        self._streams.close()
         self._context.destroy(linger=0)
         self._audit.close()
 
@@ -150,9 +135,9 @@ class Gateway:
             self._hear(arrival, now)
         self._pass_on(now)
         self._answer(answered)
-        if now - self._pumped_at >= PUMP_S:
+        if self._has_more or now - self._pumped_at >= PUMP_S:
             self._pumped_at = now
-            self._streams.pump(self._push, now)
+            self._has_more = self._streams.pump(self._push, now)
         self._keep_house(now)
 
     def _keep_house(self, now: float) -> None:
@@ -418,7 +403,7 @@ def _opened(home: Home) -> Gateway:
     if layout is None:
         raise ConfigError("LAB_HOME", str(home.path), "no laboratory that has been up", "one that has: lab up LAB")
     config = LabConfig.model_validate_json(layout.config_file.read_text())
-    return Gateway(layout, config, KeyRegistry(home), Audit(home), Silence())
+    return Gateway(layout, config, KeyRegistry(home), Audit(home), Streams(home.runs, config.remote, Info(layout.queue_info)))
 
 
 if __name__ == "__main__":
