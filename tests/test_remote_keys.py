@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import zmq
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from lab.core.errors import ConfigError
-from lab.core.remote import ROLES
+from lab.core.remote import ROLES, Role
 from lab.home import Home
+from lab.remote import keys as keys_module
 from lab.remote.key_files import check_address, check_name, is_key, load_server_keys, new_pair
 from lab.remote.keys import Key, KeyRegistry, ensure_owner, load_key, user
 
@@ -384,3 +391,105 @@ def test_the_owners_name_is_not_told_by_the_environment(home: Home, monkeypatch:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "somebody-else")
     assert user() == before
+
+
+# --------------------------------------------------------------------------------------------------- several writers
+
+
+_KILLED = """
+import os, sys, signal
+from pathlib import Path
+from lab.home import Home
+from lab.remote.keys import KeyRegistry
+registry = KeyRegistry(Home(Path(sys.argv[1])))
+replace = os.replace
+def kill(draft, path):
+    if str(path).endswith("registry.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(draft, path)
+os.replace = kill
+registry.new("bob", "scientist", "lab:1")
+"""
+
+
+def test_a_writer_killed_in_the_middle_leaves_the_registry_whole_and_no_secret_behind(home: Home, registry: KeyRegistry) -> None:
+    registry.new("alice", "scientist", ADDRESS)
+    ended = subprocess.run([sys.executable, "-c", _KILLED, str(home.path)], timeout=60, check=False)
+    assert ended.returncode == -9 and len(list(registry.folder.glob(".*.draft"))) == 1
+    assert [key.name for key in registry.list()] == ["alice"]
+    registry.new("bob", "scientist", ADDRESS)
+    assert [key.name for key in registry.list()] == ["alice", "bob"] and not list(registry.folder.glob(".*.draft"))
+
+
+def test_writers_at_the_same_time_lose_nothing_of_each_other(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+    def make(writer: int) -> None:
+        registry = KeyRegistry(home)
+        for n in range(8):
+            registry.new(f"w{writer}-{n}", "scientist", ADDRESS)
+            if n % 2:
+                registry.revoke(f"w{writer}-{n}")
+
+    with ThreadPoolExecutor(4) as pool:  # flock is of the open file: threads with their own are as processes are
+        list(pool.map(make, range(4)))
+    keys = KeyRegistry(home).list()
+    assert len(keys) == 32 and sorted(key.name for key in keys if key.is_valid) == [f"w{w}-{n}" for w in range(4) for n in range(0, 8, 2)]
+
+
+def test_a_lock_that_is_never_freed_is_said_after_a_while(home: Home, registry: KeyRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.server_keys()
+    monkeypatch.setattr(keys_module, "LOCK_WITHIN_S", 0.0)
+    with (registry.folder / "registry.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="a lock that another process has held"):
+            registry.new("alice", "scientist", ADDRESS)
+
+
+class TwoWriters(RuleBasedStateMachine):
+    """Two people make and revoke keys while a gateway looks on: at each moment exactly those may enter who should."""
+
+    NAMES = ["alice", "bob", "Alice"]
+
+    def __init__(self, home: Home) -> None:
+        super().__init__()
+        self.home = home
+        self.writers = [KeyRegistry(home), KeyRegistry(home)]
+        self.gateway = KeyRegistry(home)
+        self.valid: dict[str, tuple[str, str]] = {}  # public -> name, role
+        self.gone: set[str] = set()
+
+    @rule(writer=st.integers(0, 1), name=st.sampled_from(NAMES), role=st.sampled_from(ROLES))
+    def somebody_makes_a_key(self, writer: int, name: str, role: Role) -> None:
+        if any(taken.casefold() == name.casefold() for taken, _ in self.valid.values()):
+            with pytest.raises(ConfigError, match="which has a valid key"):
+                self.writers[writer].new(name, role, ADDRESS)
+            return
+        self.valid[public_of(self.writers[writer].new(name, role, ADDRESS))] = (name, role)
+
+    @rule(writer=st.integers(0, 1), name=st.sampled_from(NAMES))
+    def somebody_revokes_a_key(self, writer: int, name: str) -> None:
+        public = next((public for public, (whose, _) in self.valid.items() if whose == name), None)
+        if public is None:
+            with pytest.raises(ConfigError, match="NAME: given"):
+                self.writers[writer].revoke(name)
+            return
+        self.writers[writer].revoke(name)
+        del self.valid[public]
+        self.gone.add(public)
+
+    @rule()
+    def the_gateway_is_started_again(self) -> None:
+        self.gateway = KeyRegistry(self.home)
+
+    @invariant()
+    def those_may_enter_who_should(self) -> None:
+        for public, (name, role) in self.valid.items():
+            key = self.gateway.by_public(public)
+            assert key is not None and (key.name, key.role) == (name, role)
+        assert set(self.gateway.revoked_since([*self.valid, *self.gone])) == self.gone
+
+
+def test_two_writers_and_a_gateway_agree_on_who_may_enter(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    run_state_machine_as_test(lambda: TwoWriters(Home(tmp_path_factory.mktemp("keys"))))

@@ -23,6 +23,8 @@ from lab.core.remote import ROLES, Role
 LARGEST_FILE = 10_000
 """Bytes; a key file has some 300."""
 LONGEST_NAME = 64
+DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.draft", re.ASCII)
+"""Names of files that are being written; see `write_secret`."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 _ADDRESS = re.compile(r"(?:tcp://)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", re.ASCII)
@@ -122,7 +124,7 @@ def write_secret(path: Path, content: dict[str, Any]) -> None:
     ConfigError
         When it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.draft")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:

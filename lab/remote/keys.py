@@ -22,6 +22,7 @@ from lab.core.errors import ConfigError
 from lab.core.remote import ROLES, Role
 from lab.home import Home
 from lab.remote.key_files import (
+    DRAFT,
     KeyFile,
     ServerKeys,
     check_address,
@@ -218,7 +219,8 @@ class KeyRegistry:
         """
         key, address = load_key(path), check_address(address)
         if key.address != address:
-            save_key(path, replace(key, address=address))
+            with self._locked():
+                save_key(path, replace(key, address=address))
 
     # --------------------------------------------------------------------------------------------------- parts
 
@@ -275,9 +277,16 @@ class KeyRegistry:
             raise ConfigError(str(path), "file", error.strerror or str(error), "a file that can be written") from error
         try:
             _lock(descriptor, path)
+            self._clear_drafts()
             yield
         finally:
             os.close(descriptor)
+
+    def _clear_drafts(self) -> None:
+        """Delete what a process that was killed while it wrote has left: there may be a secret in it."""
+        for path in self.folder.iterdir():
+            if DRAFT.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _prepare(self) -> None:
         try:
