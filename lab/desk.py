@@ -70,6 +70,19 @@ def stop(campaign: CampaignArgument) -> None:
 
 
 @app.command()
+def budget(
+    campaign: CampaignArgument,
+    changes: Annotated[list[str], typer.Argument(metavar="FIELD=VALUE...", help="trials=40, failures=5, hours=8, hours=null for no limit")],
+) -> None:
+    """Change the budget of a campaign that runs or can be resumed."""
+    with errors_in_words(), open_ledger() as ledger:
+        from lab.budgets import ask
+        from lab.files import parse_sets
+
+        typer.echo(ask(ledger, campaign, parse_sets(changes), getpass.getuser()))
+
+
+@app.command()
 def stock(
     lab: Annotated[str | None, typer.Argument(metavar="[LAB]", help="its name, or lab.yaml; default: all")] = None,
     as_json: JsonOption = False,

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from bluesky.utils import RunEngineInterrupted
 from campaign_on_record import EXAMPLES, LAB, OUTCOME, Reporter
 from work_cell import Bench
 
 from lab.conduct import Conduct
 from lab.core.capabilities import Pick
-from lab.core.errors import CommandError, LedgerError
+from lab.core.errors import CampaignError, CommandError, LedgerError
 from lab.core.trial import TrialState
 from lab.files import load_campaign
 from lab.home import Home
@@ -48,15 +49,15 @@ class Room:
     def run(self) -> tuple[str, str]:
         """Begin the campaign and run it to its end: status and cause."""
         self.campaign = self.conduct.begin(self.config)
-        return self._ended()
+        return self.ended()
 
     def resume(self) -> tuple[str, str]:
         """The next session of the same campaign."""
         self.conduct = self.new_conduct()
         self.campaign = self.conduct.resume(self.campaign.id)
-        return self._ended()
+        return self.ended()
 
-    def _ended(self) -> tuple[str, str]:
+    def ended(self) -> tuple[str, str]:
         ((_, end),) = self.conduct.run()
         row = self.ledger.campaign(self.campaign.id)
         assert (row.status, row.cause) == (end.status, end.cause)
@@ -206,3 +207,144 @@ def test_a_mistake_of_ours_is_raised_with_its_own_exception_and_the_campaign_can
         room.run()
     assert room.ledger.campaign(room.campaign.id).status == "interrupted"
     assert "arm park" in room.bench.log
+
+
+# ------------------------------------------------------------------------------------------------ as a plan
+
+
+def as_plan(room: Room, go_on: Callable[[], None] | None = None) -> Any:
+    """The campaign as a plan, begun."""
+    room.conduct = Conduct(room.session, room.reporter, go_on)
+    room.campaign = room.conduct.begin(room.config)
+    return room.conduct.plan()
+
+
+def end_of(room: Room) -> tuple[str, str]:
+    row = room.ledger.campaign(room.campaign.id)
+    return row.status, row.cause
+
+
+def test_as_a_plan_a_campaign_is_closed_when_the_plan_ends(room: Room) -> None:
+    room.bench.RE(as_plan(room))
+    assert end_of(room) == ("done", "3 trials")
+    assert room.completed() == 3 and room.reporter.lines[-1] == "closed" and room.session.running == []
+
+
+def test_as_a_plan_it_is_paused_on_request_and_asks_whoever_runs_it_to_go_on(room: Room, until: Callable[..., None]) -> None:
+    asked = threading.Event()
+
+    def pause() -> None:
+        room.ledger.request(room.campaign.id, "pause", "ann")
+        heard(room, "paused by ann", until)()
+
+    room.bench.heater.before["heat"] = pause
+    with pytest.raises(RunEngineInterrupted):
+        room.bench.RE(as_plan(room, asked.set))
+    assert room.ledger.campaign(room.campaign.id).status == "running"
+    room.ledger.request(room.campaign.id, "continue", "bob")
+    assert asked.wait(20)
+    room.bench.RE.resume()
+    assert end_of(room) == ("done", "3 trials")
+
+
+@pytest.mark.parametrize(("ending", "cause"), [("stop", "stopped in the queue"), ("abort", "aborted in the queue")])
+def test_as_a_plan_that_is_ended_while_it_is_paused_it_can_be_resumed(room: Room, ending: str, cause: str) -> None:
+    room.bench.heater.lasts_s["heat"] = float("inf")
+    room.bench.heater.before["heat"] = lambda: threading.Thread(target=room.bench.RE.request_pause, daemon=True).start()
+    with pytest.raises(RunEngineInterrupted):
+        room.bench.RE(as_plan(room))
+    room.bench.heater.before.clear()
+    room.bench.heater.lasts_s["heat"] = 30.0
+    getattr(room.bench.RE, ending)()
+    assert end_of(room) == ("interrupted", cause)
+    assert "arm park" in room.bench.log
+    assert room.resume() == ("done", "3 trials")
+
+
+def test_as_a_plan_a_campaign_that_fails_fails_its_plan(room: Room) -> None:
+    room.bench.heater.fails["heat"] = [CommandError("heater_a: too hot") for _ in range(9)]
+    with pytest.raises(CampaignError, match="failed: failure budget spent: 2 samples failed"):
+        room.bench.RE(as_plan(room))
+    assert end_of(room)[0] == "failed"
+
+
+def test_as_a_plan_a_campaign_that_cannot_go_on_says_how_it_can(room: Room) -> None:
+    room.bench.arm.has_sample = True
+    with pytest.raises(CommandError, match="the gripper holds a sample of which no record knows"):
+        room.bench.RE(as_plan(room))
+    assert end_of(room)[0] == "interrupted" and "mend it, then: lab resume" in end_of(room)[1]
+
+
+# ------------------------------------------------------------------------------------------------ another budget
+
+
+def test_a_campaign_goes_on_with_another_budget_and_so_does_its_resume(room: Room, until: Callable[..., None]) -> None:
+    def change() -> None:
+        room.ledger.request(room.campaign.id, "budget", "ann", '{"trials": 2}')
+        heard(room, "trials 3 -> 2, says ann", until)()
+
+    room.bench.heater.before["heat"] = change
+    assert room.run() == ("done", "2 trials")
+    assert '"trials":2' in room.ledger.campaign(room.campaign.id).config
+    assert [event.text for event in room.ledger.events(room.campaign.id) if event.kind == "budget"] == ["budget: trials 3 -> 2, says ann"]
+
+
+def test_a_budget_that_is_none_changes_nothing_and_is_said(room: Room, until: Callable[..., None]) -> None:
+    def change() -> None:
+        room.ledger.request(room.campaign.id, "budget", "ann", '{"trials": 0}')
+        heard(room, "the budget stays as it is", until)()
+
+    room.bench.heater.before["heat"] = change
+    assert room.run() == ("done", "3 trials")
+
+
+# ------------------------------------------------------------------------------------------------ points that others propose
+
+
+POINTS = [{"cs": 0.2, "fa": 0.8, "ma": 0.0, "anneal_temperature": temperature} for temperature in (100.0, 110.0, 120.0)]
+
+
+def remote(room: Room, **more: Any) -> None:
+    room.config = load_campaign(EXAMPLES / "perovskite.yaml", {"budget": {"trials": 3, "failures": 2}, "optimizer": {"engine": "remote", **more}})
+    room.campaign = room.conduct.begin(room.config)
+
+
+def test_a_program_elsewhere_chooses_each_point_from_the_outcome_of_the_one_before(room: Room, until: Callable[..., None]) -> None:
+    remote(room)
+    seen = []
+
+    def program() -> None:
+        for point in POINTS:
+            number = room.ledger.propose(room.campaign.id, point, "ann")
+            until(lambda: (trial := room.ledger.proposal(number).trial) is not None and room.ledger.trial(room.campaign.id, trial).outcome is not None)  # noqa: B023
+            seen.append(room.ledger.proposal(number).trial)
+
+    asking = threading.Thread(target=program, daemon=True)
+    asking.start()
+    assert room.ended() == ("done", "3 trials")
+    asking.join(20)
+    assert seen == [0, 1, 2]
+    assert [trial.planned for trial in room.ledger.trials(room.campaign.id)] == POINTS
+
+
+def test_a_campaign_for_which_nothing_is_proposed_ends_after_its_deadline(room: Room) -> None:
+    remote(room, deadline_s=0.05)
+    room.ledger.propose(room.campaign.id, POINTS[0], "ann")
+    assert room.ended() == ("done", "nothing was proposed for 0.05 s")
+    assert room.completed() == 1
+
+
+def test_a_stop_ends_the_waiting_for_a_proposal(room: Room) -> None:
+    remote(room)
+    room.reporter.began = lambda campaign: room.ledger.request(campaign.id, "stop", "ann")  # type: ignore[method-assign, assignment]
+    assert room.ended() == ("done", "stopped by ann")
+
+
+def test_an_interruption_ends_the_waiting_for_a_proposal_and_what_is_proposed_then_is_made_after_the_resume(room: Room) -> None:
+    remote(room)
+    room.reporter.began = lambda campaign: threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()  # type: ignore[method-assign, assignment]
+    assert room.ended() == ("interrupted", "SIGTERM from the operator")
+    room.reporter.began = lambda campaign: None  # type: ignore[method-assign]
+    for point in POINTS:
+        room.ledger.propose(room.campaign.id, point, "ann")
+    assert room.resume() == ("done", "3 trials")
