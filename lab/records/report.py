@@ -19,9 +19,9 @@ from lab.records.rows import UNCONFIRMED, CampaignRow, StatisticsRow
 __all__ = ["campaign_rows", "render_campaigns", "render_summary", "summary"]
 
 
-def campaign_rows(ledger: Ledger) -> list[dict[str, Any]]:
-    """All campaigns, the oldest first: ``campaign, name, status, cause, started, ended, trials`` and ``best``."""
-    return [{**_head(row), "best": _best(row, ledger.trials(row.id))} for row in ledger.campaigns()]
+def campaign_rows(ledger: Ledger, rows: Sequence[CampaignRow] | None = None) -> list[dict[str, Any]]:
+    """These campaigns, all when None, the oldest first: ``campaign, name, status, cause, started, ended, trials`` and ``best``."""
+    return [{**_head(row), "best": _best(row, ledger.trials(row.id))} for row in (rows if rows is not None else ledger.campaigns())]
 
 
 def summary(ledger: Ledger, campaign: str) -> dict[str, Any]:
