@@ -105,13 +105,13 @@ def test_plans_show_types_units_limits_defaults_and_meaning(gateway: StandIn, qu
     gateway.answers["plans_allowed"] = answers(plans_allowed_uid="1", plans_allowed={"count": {
         "name": "count", "description": "Read detectors.\nMore.", "parameters": [
             {"name": "delay_s", "kind": {"value": 3}, "description": "between two readings", "annotation": {"type": "float"}, "default": "0", "min": "0", "max": "86400", "unit": "s"},
-            {"name": "detectors", "kind": {"value": 3}, "annotation": {"type": "list[str]"}}]}})
+            {"name": "detectors", "kind": {"value": 3}, "description": "what is read", "annotation": {"type": "typing.List[Devices]", "devices": {"Devices": ["hotplate_a", "pump"]}}}]}})
     status, out, _ = queue("plans")
     assert status == 0
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["count", "Read", "detectors."]
-    assert lines[2] == ["delay_s", "float", "s", "0", "86400", "0", "between", "two", "readings"]
-    assert lines[3] == ["detectors", "list[str]", "(needed)"]
+    assert lines[2] == ["delay_s", "number", "s", "0", "86400", "0", "between", "two", "readings"]
+    assert lines[3] == ["detectors", "list", "(needed)", "what", "is", "read:", "hotplate_a,", "pump"]
     assert queue("plans", "scan")[0] == 2
 
 

@@ -161,7 +161,7 @@ class Asking:
         end = time.monotonic() + deadline_s
         while True:
             found = self.send_request(method="lab_proposal", params={"proposal": proposal})["proposal"]
-            if found["state"] not in ("open", "taken", "waiting", "running", "pending"):
+            if found["state"] not in ("waiting", "taken", "running"):
                 return Tried(proposal, found.get("trial") or 0, found["state"], found.get("values") or {}, found.get("outcomes") or {}, found.get("cause") or "")
             if time.monotonic() >= end:
                 raise TimeoutError(f"proposal {proposal}: no outcome within {deadline_s:g} s; it is {found['state']}")

@@ -174,12 +174,13 @@ def answer(context: Context, question: Annotated[int, typer.Argument(help="its n
 def campaigns(context: Context, campaign: Annotated[str | None, typer.Argument(metavar="[CAMPAIGN]")] = None, as_json: JsonOption = False) -> None:
     """Campaigns that you may see; or one, with its trials, results and questions."""
     with _laboratory(context) as lab:
-        from lab.records.render import render_campaigns, render_summary
+        from lab.records.render import render_campaigns
+        from lab.remote.queue_tables import render_campaign
 
         if campaign is None:
             show(lab.campaigns(), render_campaigns, as_json)
         else:
-            show(lab.campaign(campaign), render_summary, as_json)
+            show(lab.campaign(campaign), render_campaign, as_json)
 
 
 @app.command()

@@ -10,11 +10,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lab.records.cells import duration, moment, state_cell, table_of
+from lab.records.render import render_summary
 from lab.remote.arguments import in_words
 
 Row = Mapping[str, Any]
 
 LONGEST_PARAMETERS = 100
+_KINDS = {"List": "list", "list": "list", "Dict": "object", "dict": "object", "float": "number", "int": "whole number", "str": "text", "bool": "true, false"}
 
 
 def plain(text: object) -> str:
@@ -97,10 +99,20 @@ def render_plans(plans: Mapping[str, Row]) -> RenderableType:
             for one in plan["parameters"]:
                 table.add_row("", Text(plain(one["name"])), Text(plain(_type_of(one))), Text(plain(one.get("unit", ""))), Text(plain(one.get("min", ""))),
                               Text(plain(one.get("max", ""))), Text(plain(one["default"]) if "default" in one else "(needed)"),
-                              Text(plain(one.get("description", ""))))
+                              Text(plain(one.get("description", "")) + _names_of(one)))
             parts.append(table)
         parts.append(Text())
     return Group(*parts[:-1])
+
+
+def render_campaign(data: Row) -> RenderableType:
+    """``lab queue campaigns CAMPAIGN``: as lab show, with the questions that wait for an answer."""
+    parts: list[RenderableType] = [render_summary({"unconfirmed": {"doses": [], "moves": []}, "steps": [], **data})]
+    for question in data["questions"]:
+        if question["state"] == "open":
+            parts.append(Text.assemble((f"\nquestion {question['id']}: ", "bold yellow"), plain(f"{question['sample']}: {question['step']}: {question['error']}")))
+            parts += [Text(f"    lab queue answer {question['id']} {plain(choice):<8}  {plain(meaning)}") for choice, meaning in question["choices"].items()]
+    return Group(*parts)
 
 
 def render_item(item: Row) -> RenderableType:
@@ -124,8 +136,23 @@ def _took(item: Row) -> str:
 
 
 def _type_of(parameter: Row) -> str:
-    annotation = parameter.get("annotation")
-    return str(annotation.get("type", "")) if isinstance(annotation, Mapping) else ""
+    """As JSON calls it."""
+    found = _annotation(parameter).get("type", "")
+    kind = str(found).removeprefix("typing.").partition("[")[0]
+    return _KINDS.get(kind, "text" if _annotation(parameter).get("enums") else str(found))
+
+
+def _names_of(parameter: Row) -> str:
+    """``: one of a, b``, where only some names are taken."""
+    for given in (_annotation(parameter).get("enums"), _annotation(parameter).get("devices")):
+        if isinstance(given, Mapping):
+            return "".join(f": {', '.join(plain(name) for name in names)}" for names in given.values())
+    return ""
+
+
+def _annotation(parameter: Row) -> Row:
+    found = parameter.get("annotation")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _first_line(text: str) -> str:
