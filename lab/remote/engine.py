@@ -30,6 +30,9 @@ from plans.stubs import cause_of
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 2.0
+"""Wall seconds to wait for a console that is about to leave."""
+
 
 @dataclass
 class UnderWay:
@@ -93,7 +96,7 @@ class RecordedRunEngine(RunEngine):
             raise LedgerError(f"item {item}: given a {type(plan).__name__}; allowed: a plan of the laboratory's registry")
         if self.state != "idle":
             raise LedgerError(f"item {item}: cannot begin: the RunEngine is {self.state}")
-        lease = Lease.take(self._home, user, f"item {item} of {user}: {plan.name}")
+        lease = Lease.take(self._home, user, f"item {item} of {user}: {plan.name}", PATIENCE_S)
         try:
             self._ledger.claim_item(item, plan.digest, this_process())
         except BaseException:
@@ -194,3 +197,7 @@ class RecordedRunEngine(RunEngine):
     def _opened(self, name: str, doc: dict[str, Any]) -> None:
         if self._under_way is not None:
             self._under_way.runs.append(str(doc["uid"]))
+            try:
+                self._ledger.add_item_run(self._under_way.item, str(doc["uid"]))
+            except LedgerError:  # it is written again when the item ends; a callback that raises would end the plan
+                log.exception("item %s: its run %s is not on record yet", self._under_way.item, doc["uid"])
