@@ -184,9 +184,17 @@ class QueueLaboratory:
     def until_state(self, item: str, *states: str) -> ItemRow:
         return self.until(lambda: (row := self.ledger.item(item)).state in states and row, f"item {item} becomes {states}; it is {self.ledger.item(item)}")  # type: ignore[no-any-return]
 
+    def until_begun(self, item: str) -> None:
+        """It runs, in the world and on record."""
+        self.until(lambda: self.ledger.item(item).runs and self.ledger.item(item).parameters["number"] in self.done(), f"{item} begins")
+
     def until_ready(self) -> None:
         """Everything answers, and the worker is there."""
         self.until(lambda: self.layout.worker_file.exists() and (s := self.status())["queue"]["environment"] == "idle" and s, "the worker is ready")
+
+    def until_idle(self) -> None:
+        """The RE Manager has taken note of everything that has ended."""
+        self.until(lambda: (s := self.manager("status"))["manager_state"] == "idle" and not s["running_item_uid"], "the RE Manager is idle")
 
     def go(self, gate: str) -> None:
         (self.home.path / "go" / gate).touch()

@@ -69,7 +69,7 @@ def broken(number: int):  # noqa: ANN201
 
 
 for _one in (work, fail, hold, broken):
-    _one._is_plan_ = True  # type: ignore[attr-defined]
+    vars(_one)["_is_plan_"] = True
 
 if _layout is not None:
     me = this_process()

@@ -114,6 +114,17 @@ def test_the_end_of_an_item_is_on_record(ledger: Ledger) -> None:
     assert found.began_wall is not None and found.ended_wall is not None
 
 
+def test_the_runs_of_an_item_are_on_record_as_they_open(ledger: Ledger) -> None:
+    item = ledger.add_item(new())
+    with pytest.raises(LedgerError, match="cannot open a run: it is queued"):
+        ledger.add_item_run(item.id, "uid 0")
+    ledger.claim_item(item.id, item.digest)
+    ledger.add_item_run(item.id, "uid 1")
+    ledger.add_item_run(item.id, "uid 2")
+    ledger.end_item(item.id, "completed", runs=("uid 2", "uid 3"))
+    assert ledger.item(item.id).runs == ("uid 1", "uid 2", "uid 3")
+
+
 @pytest.mark.parametrize("state", ["queued", "removed", "exploded"])
 def test_an_item_ends_in_no_other_way(ledger: Ledger, state: str) -> None:
     item = ledger.add_item(new())

@@ -99,7 +99,7 @@ class Items(Part):
         cause : str
             Why, unless it is completed.
         runs : sequence of str
-            Uids of its runs.
+            Uids of its runs; those that are on record already (`add_item_run`) stay.
         campaign : str
             The campaign which it ran; empty: none, or the one that is on record already.
 
@@ -110,12 +110,24 @@ class Items(Part):
         """
         if state not in get_args(ItemEnd):
             raise LedgerError(f"item {item}: end: given {state!r}; allowed: {', '.join(ITEM_ENDS)}")
-        values = {"state": state, "cause": cause, "runs": list(runs), "ended_wall": iso(self._store.wall())}
-        self._turn(item, ("running",), f"end as {state}", values | ({"campaign": campaign} if campaign else {}))
+        values: dict[str, Any] = {"state": state, "cause": cause, "ended_wall": iso(self._store.wall())} | ({"campaign": campaign} if campaign else {})
+        with self._store.write() as connection:
+            row = _by_id(connection, item, is_locked=True)
+            if row.state != "running":
+                _refuse_unless(row, ("running",), f"end as {state}")
+            connection.execute(update(item_table).where(item_table.c.id == row.id).values(runs=list(dict.fromkeys([*row.runs, *runs])), **values))
 
     def set_item_campaign(self, item: str, campaign: str) -> None:
         """Say which campaign an item runs, as soon as it has a name."""
         self._turn(item, ("running",), "name its campaign", {"campaign": campaign})
+
+    def add_item_run(self, item: str, uid: str) -> None:
+        """Keep the uid of a run as soon as it is open: an item that is interrupted has its data, too."""
+        with self._store.write() as connection:
+            row = _by_id(connection, item, is_locked=True)
+            if row.state != "running":
+                _refuse_unless(row, ("running",), "open a run")
+            connection.execute(update(item_table).where(item_table.c.id == row.id).values(runs=[*row.runs, uid]))
 
     def turn_item_away(self, item: str, cause: str) -> None:
         """Fail an item that was queued and could not begin: the worker refused it, and nothing was done."""

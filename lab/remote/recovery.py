@@ -38,7 +38,7 @@ OPENING_S = 120.0
 AGAIN_S = (2.0, 15.0, 60.0)
 """Before an environment that did not open is opened again."""
 
-STUCK_S = 5.0
+STUCK_S = 3.0
 """For the RE Manager to take note of the end of an item that is on record."""
 
 

@@ -43,8 +43,8 @@ def _writes(least: Role | None, *names: str) -> dict[str, Method]:
 
 METHODS: dict[str, Method] = {
     # ---- the RE Manager's own, to look
-    **_reads("manager", "observer", "ping", "status", "queue_get", "queue_item_get", "history_get", "re_runs", "re_metadata", "lock_info"),
-    **_reads("steward", "observer", "plans_allowed", "devices_allowed"),
+    **_reads("manager", "observer", "ping", "status", "queue_get", "queue_item_get", "re_runs", "re_metadata", "lock_info"),
+    **_reads("steward", "observer", "plans_allowed", "devices_allowed", "history_get"),
     **_reads("manager", "operator", "plans_existing", "devices_existing"),  # what no role has narrowed
     # config_get hands out the connection to the worker's kernel, and tasks are those of scripts and functions
     **_reads("manager", "admin", "config_get", "permissions_get", "task_status", "task_result"),

@@ -19,7 +19,7 @@ PASSED_ON = {
     "queue_stop_cancel": ("lock_key",), "re_pause": ("option",), "re_resume": (), "re_stop": (), "re_abort": (), "re_halt": (),
     "environment_update": ("run_in_background", "lock_key"), "script_upload": ("script", "update_lists", "update_re", "run_in_background", "lock_key"),
     "permissions_reload": ("restore_plans_devices", "restore_permissions", "lock_key"), "permissions_set": ("user_group_permissions", "lock_key"),
-    "history_clear": ("lock_key", "size", "item_uid"), "lock": ("environment", "queue", "lock_key", "note"), "unlock": ("lock_key",),
+    "lock": ("environment", "queue", "lock_key", "note"), "unlock": ("lock_key",),
     "kernel_interrupt": ("interrupt_task", "interrupt_plan"), "manager_stop": ("option",)}
 """Methods that the RE Manager answers as they are, each with the parameters that it takes."""
 
