@@ -149,7 +149,7 @@ class Streams(Generic[Reader]):
             self._look(now)
         self._end_silent(send, now)
         until, is_more = self._clock() + BUDGET_S, False
-        for reader, subscription in list(self._readers.items()):
+        for reader, subscription in [pair for pair in self._readers.items() if self._is_wanting(pair[1])]:
             if self._clock() >= until:
                 return True
             is_more = self._serve(reader, subscription, send) or is_more
@@ -218,6 +218,16 @@ class Streams(Generic[Reader]):
             one = self._readers.pop(reader)
             send(reader, [b"end", _encoded({"success": False, "msg": f"nothing was heard of you for {SILENT_S:.0f} s; subscribe again, with what you have"},
                                            one.encoding)])
+
+    def _is_wanting(self, one: _Subscription) -> bool:
+        """Whether there may be something for a reader."""
+        if not one.credit:
+            return False
+        if one.behind or one.n_matched < len(self._files.runs):
+            return True
+        info = self._info
+        return info is not None and ((one.wish.status and one.n_status < info.n_status)
+                                     or (one.wish.console and 0 <= one.n_console < info.console.last))
 
     def _serve(self, reader: Reader, one: _Subscription, send: Callable[[Reader, list[bytes]], bool]) -> bool:
         """Send to one reader; whether there is more for it."""
