@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lab.core.errors import ConfigError
@@ -37,6 +37,8 @@ class Layout:
         Whether it is a service of the laboratory.
     redis_password : str
         Of the laboratory's own; others on this machine may reach its port.
+    is_under_systemd : bool
+        Whether its services are units of systemd, and not processes of a supervisor of ours.
     queue_control, queue_info : str
         The RE Manager's sockets, for the steward and the gateway alone.
     steward : str
@@ -62,6 +64,7 @@ class Layout:
     tiled_key: str
     ca_ports: dict[str, int]
     redis_password: str = ""
+    is_under_systemd: bool = False
 
     @property
     def folder(self) -> Path:
@@ -109,23 +112,40 @@ class Layout:
         ConfigError
             When the folder cannot be made, or is too deep for a socket.
         """
-        folder = self.folder
-        if len(os.fsencode(folder / "supervisor.sock")) > LONGEST_SOCKET:
-            raise ConfigError("LAB_HOME", str(folder), "a path too long for a socket", f"a folder of at most {LONGEST_SOCKET - 20} bytes")
-        write_for_owner(folder / "layout.json", json.dumps(asdict(self), indent=1))
+        check_length(Home(Path(self.home)))
+        write_for_owner(self.folder / "layout.json", json.dumps(asdict(self), indent=1))
 
     @classmethod
     def load(cls, home: Home) -> Layout | None:
-        """What was decided for this LAB_HOME; None when the laboratory has never been up."""
+        """What was decided for this LAB_HOME, which may have been moved since; None when the laboratory has never been up."""
         try:
-            return cls(**json.loads((services_folder(home) / "layout.json").read_text()))
+            found = cls(**json.loads((services_folder(home) / "layout.json").read_text()))
         except FileNotFoundError:
             return None
+        before, now = str(found.folder), str(services_folder(home))
+        if before == now:
+            return found
+        sockets = {name: getattr(found, name).replace(before, now) for name in ("queue_control", "queue_info", "steward")}
+        return replace(found, home=str(home.path), **sockets)
 
 
 def services_folder(home: Home) -> Path:
     """Where the services of a LAB_HOME keep their sockets and files."""
     return home.path / "services"
+
+
+def check_length(home: Home) -> None:
+    """Refuse a LAB_HOME that is too deep for sockets.
+
+    Raises
+    ------
+    ConfigError
+        With what would be short enough.
+    """
+    folder = services_folder(home)
+    if len(os.fsencode(folder / "supervisor.sock")) > LONGEST_SOCKET:
+        raise ConfigError("LAB_HOME", str(home.path), "a path too long for a socket",
+                          f"a folder of at most {LONGEST_SOCKET - len('/services/supervisor.sock')} bytes")
 
 
 def write_for_owner(path: Path, text: str) -> None:

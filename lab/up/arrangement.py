@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 from lab.core.config import LabConfig, TableWorld
@@ -18,7 +19,7 @@ from lab.up.services import Service, services_of
 STEWARD = "steward.sock"
 
 
-def arrange(lab_file: Path, lab: LabConfig, home: Home) -> tuple[Layout, tuple[Service, ...]]:
+def arrange(lab_file: Path, lab: LabConfig, home: Home, *, is_under_systemd: bool = False) -> tuple[Layout, tuple[Service, ...]]:
     """Decide where everything is, write it down, and forget what services of an earlier time have left.
 
     Parameters
@@ -27,6 +28,7 @@ def arrange(lab_file: Path, lab: LabConfig, home: Home) -> tuple[Layout, tuple[S
     lab : LabConfig
         With a speed at which people can wait.
     home : Home
+    is_under_systemd : bool
 
     Raises
     ------
@@ -34,7 +36,7 @@ def arrange(lab_file: Path, lab: LabConfig, home: Home) -> tuple[Layout, tuple[S
         When LAB_HOME cannot be used, the gateway's address is taken, or there is no Redis server.
     """
     home.prepare()
-    layout = _layout(lab_file, lab, home)
+    layout = replace(_layout(lab_file, lab, home), is_under_systemd=is_under_systemd)
     layout.save()
     folder = layout.folder
     folder.chmod(0o700)

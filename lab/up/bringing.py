@@ -10,7 +10,8 @@ from lab.core.config import LabConfig
 from lab.files import load_lab
 from lab.home import Home
 from lab.layout import Layout
-from lab.up.starting import is_up, start
+from lab.up.starting import is_up, prepare, start
+from lab.up.systemd import write_units
 
 
 def bring_up(lab_file: Path, listen: str | None, speed: float | None, home: Home, say: Callable[[str], None]) -> Layout:
@@ -31,6 +32,22 @@ def bring_up(lab_file: Path, listen: str | None, speed: float | None, home: Home
     layout = start(lab_file, lab, home, say)
     _say_next(layout, home, say)
     return layout
+
+
+def write_for_systemd(lab_file: Path, listen: str | None, speed: float | None, home: Home, folder: Path, say: Callable[[str], None]) -> None:
+    """Decide everything and write units for systemd, which starts the laboratory instead of us.
+
+    Raises
+    ------
+    ConfigError, LeaseError, ServiceError
+        As `lab.up.starting.prepare` and `lab.up.systemd.write_units`.
+    """
+    layout, services = prepare(lab_file, configuration(lab_file, listen, speed), home)
+    units = write_units(layout, services, folder)
+    for unit in units:
+        say(f"wrote {unit}")
+    say(f"next: copy them to /etc/systemd/system, then: systemctl daemon-reload; systemctl enable --now {units[-1].name}")
+    _say_next(layout, home, say)
 
 
 def configuration(lab_file: Path, listen: str | None, speed: float | None) -> LabConfig:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lab.terminal import errors_in_words
+
+if TYPE_CHECKING:
+    from lab.home import Home
 
 app = typer.Typer()
 
@@ -19,13 +22,17 @@ def up(
     lab: Annotated[Path, typer.Argument(help="lab.yaml")] = Path("examples/lab.yaml"),
     listen: Annotated[str | None, typer.Option("--listen", metavar="HOST:PORT", help="where the gateway listens; before lab.yaml's remote.listen")] = None,
     speed: Annotated[float | None, typer.Option("--speed", help="simulated physics, times as fast as the wall")] = None,
+    systemd: Annotated[Path | None, typer.Option("--systemd", metavar="DIR", help="start nothing; write units for systemd into this folder")] = None,
     home: HomeOption = None,
 ) -> None:
     """Start the laboratory as services: instruments, queue, records, and the door for remote scientists."""
     with errors_in_words():
-        from lab.up.bringing import bring_up
+        from lab.up.bringing import bring_up, write_for_systemd
 
-        bring_up(lab, listen, speed, _home(home), typer.echo)
+        if systemd is None:
+            bring_up(lab, listen, speed, _home(home), typer.echo)
+        else:
+            write_for_systemd(lab, listen, speed, _home(home), systemd, typer.echo)
 
 
 @app.command()
@@ -42,7 +49,7 @@ def down(
                    else f"no laboratory is up in {where.path}")
 
 
-def _home(given: Path | None):  # type: ignore[no-untyped-def]
+def _home(given: Path | None) -> Home:
     from lab.home import Home
 
     return Home.default() if given is None else Home(given.absolute())

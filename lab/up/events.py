@@ -6,10 +6,11 @@ processes: whoever finds the supervisor dead can still end what it started.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,25 @@ def read_events(folder: Path) -> list[Event]:
     return list(_events(folder / EVENTS))
 
 
+def last_start(seen: Sequence[Event]) -> int:
+    """The number of the event with which the laboratory came up last: when its supervisor began."""
+    return max((number for number, event in enumerate(seen) if (event.service, event.event) == (SUPERVISOR, "started")), default=0)
+
+
 def processes(folder: Path) -> dict[str, Process]:
-    """The last known process of each service, and of the supervisor."""
+    """The last known process of each service, and of the supervisor; none when `folder` is a copy of the one in which they run."""
     try:
-        rows = json.loads((folder / PROCESSES).read_text())
+        found = json.loads((folder / PROCESSES).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-    return {name: Process(**row) for name, row in rows.items()}
+    if found.get("folder") != _identity(folder):
+        return {}
+    return {name: Process(**row) for name, row in found["processes"].items()}
+
+
+def alive(folder: Path) -> dict[str, Process]:
+    """Those of them that have not ended."""
+    return {name: process for name, process in processes(folder).items() if process.started not in ("", "ended") and not process.is_gone()}
 
 
 def begin(folder: Path) -> None:
@@ -74,6 +87,27 @@ def begin(folder: Path) -> None:
     draft.write_text("".join(lines))
     draft.replace(folder / EVENTS)
     (folder / PROCESSES).unlink(missing_ok=True)
+
+
+def append(folder: Path, event: Event) -> None:
+    """Note an event; one line, written at once."""
+    with (folder / EVENTS).open("a") as file:
+        file.write(json.dumps(asdict(event)) + "\n")
+
+
+def keep(folder: Path, added: Mapping[str, Process]) -> None:
+    """Note the processes of services beside those that are noted."""
+    with (folder / f"{PROCESSES}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = {name: asdict(process) for name, process in {**processes(folder), **added}.items()}
+        draft = folder / f".{PROCESSES}"
+        draft.write_text(json.dumps({"folder": _identity(folder), "processes": rows}))
+        draft.replace(folder / PROCESSES)
+
+
+def _identity(folder: Path) -> int:
+    """What a folder keeps when it is moved, and what its copy does not have."""
+    return folder.stat().st_ino
 
 
 def _events(path: Path) -> Iterator[Event]:
@@ -102,7 +136,7 @@ class Notes:
 
     def __init__(self, supervisor: Any, folder: Path) -> None:
         self._supervisor, self._folder = supervisor, folder
-        self._processes: dict[str, dict[str, Any]] = {}
+        self._processes: dict[str, Process] = {}
         self._output: dict[str, str] = {}
         self._ends: dict[str, str] = {}
         for group in supervisor.process_groups.values():
@@ -155,20 +189,16 @@ class Notes:
 
     def _note(self, event: Event) -> None:
         try:
-            with (self._folder / EVENTS).open("a") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
+            append(self._folder, event)
         except OSError as error:  # the supervisor must outlive a full disk
             self._supervisor.options.logger.warn(f"{event.service} {event.event}: could not be noted: {error}")
 
     def _keep(self, name: str, process: Process) -> None:
-        row = asdict(process)
-        if self._processes.get(name) == row:
+        if self._processes.get(name) == process:
             return
-        self._processes[name] = row
-        draft = self._folder / f".{PROCESSES}"
+        self._processes[name] = process
         try:
-            draft.write_text(json.dumps(self._processes))
-            draft.replace(self._folder / PROCESSES)
+            keep(self._folder, {name: process})
         except OSError as error:
             self._supervisor.options.logger.warn(f"{name}: process {process.pid} could not be noted: {error}")
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -98,8 +99,10 @@ def ask(layout: Layout, method: str, deadline_s: float = 5.0, **params: Any) -> 
     Raises
     ------
     ServiceError
-        When there is no answer within `deadline_s` wall seconds.
+        When there is no answer within `deadline_s` wall seconds, or nobody has ever listened.
     """
+    if not Path(layout.queue_control.removeprefix("ipc://")).exists():
+        raise ServiceError(f"queue: the RE Manager has not been started (log: {layout.log_of('queue')})")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     with context.socket(zmq.REQ) as line:
         line.linger = 0
@@ -118,6 +121,7 @@ def main() -> int:
     """Wait for Redis, then be the RE Manager until SIGTERM."""
     layout = layout_of_command("lab.up.queue")
     log_to_stderr()
+    (layout.folder / KERNEL).unlink(missing_ok=True)  # the ports in it may be somebody else's by now
     redis.wait(layout, REDIS_S)
     # SIGTERM is for the thread below. What is forked from here gets it as usual.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -13,7 +13,7 @@ from lab import interrupts, lease
 from lab.core.config import LabConfig
 from lab.core.errors import LeaseError, ServiceError
 from lab.home import Home
-from lab.layout import Layout, services_folder
+from lab.layout import Layout, check_length, services_folder
 from lab.up import events, queue, redis
 from lab.up.arrangement import arrange
 from lab.up.services import Service
@@ -55,6 +55,7 @@ def start(lab_file: Path, lab: LabConfig, home: Home, say: Say) -> Layout:
     ServiceError
         When a service does not start; everything has been stopped again then.
     """
+    check_length(home)
     home.prepare()
     with alone(home):
         _check_free(home)
@@ -74,6 +75,21 @@ def start(lab_file: Path, lab: LabConfig, home: Home, say: Say) -> Layout:
                 stop_everything(layout, services, say)
             raise
     return layout
+
+
+def prepare(lab_file: Path, lab: LabConfig, home: Home) -> tuple[Layout, tuple[Service, ...]]:
+    """Decide everything for systemd, and start nothing.
+
+    Raises
+    ------
+    ConfigError, LeaseError, ServiceError
+        As `start`; also when the laboratory is up.
+    """
+    check_length(home)
+    home.prepare()
+    with alone(home):
+        _check_free(home)
+        return arrange(lab_file, lab, home, is_under_systemd=True)
 
 
 @contextmanager
@@ -102,7 +118,9 @@ def alone(home: Home) -> Iterator[None]:
 
 def _check_free(home: Home) -> None:
     """Nothing of an earlier laboratory is left here, and nobody runs it by hand."""
-    left = [name for name, process in events.processes(services_folder(home)).items() if process.started and not process.is_gone()]
+    left = list(events.alive(services_folder(home)))
+    if left and Supervisor(services_folder(home) / "supervisor.sock").is_there():
+        raise ServiceError("the laboratory is up: lab down first")
     if left:
         raise ServiceError(f"the supervisor of this laboratory has died, but not: {', '.join(left)}; end them first: lab down")
     holder = lease.holder(home)

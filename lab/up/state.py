@@ -38,7 +38,7 @@ def laboratory_state(home: Home) -> dict[str, Any] | None:
     layout = Layout.load(home)
     if layout is None:
         return None
-    alive = {name for name, process in events.processes(layout.folder).items() if not process.is_gone() and process.started != "ended"}
+    alive = set(events.alive(layout.folder))
     states = _supervised(layout)
     if states is None and not alive:
         return None
@@ -46,7 +46,7 @@ def laboratory_state(home: Home) -> dict[str, Any] | None:
     manager = _manager(layout)
     holder = lease.holder(home)
     found = {
-        "lab": layout.lab, "home": layout.home, "gateway": layout.gateway.removeprefix("tcp://"), "is_supervised": states is not None,
+        "lab": layout.lab, "home": layout.home, "gateway": layout.gateway.removeprefix("tcp://"), "is_supervised": states is not None or layout.is_under_systemd,
         "services": services, "queue": manager, "lease": None if holder is None else {"who": holder.who, "what": holder.what, "since": holder.since},
         "alarms": _alarms(layout)}
     return {**found, "next": list(_next_steps(layout, found))}
@@ -102,8 +102,7 @@ def _supervised(layout: Layout) -> dict[str, State] | None:
 
 def _services(layout: Layout, states: dict[str, State] | None, alive: set[str]) -> list[dict[str, Any]]:
     seen = events.read_events(layout.folder)
-    begun = max((number for number, event in enumerate(seen) if (event.service, event.event) == (events.SUPERVISOR, "started")), default=0)
-    happened = seen[begun:]
+    happened = seen[events.last_start(seen):]
     known = events.processes(layout.folder)
     names = sorted(states if states is not None else known.keys() - {events.SUPERVISOR}, key=ORDER.index)
     return [_service(layout, name, None if states is None else states[name], name in alive, [e for e in happened if e.service == name]) for name in names]
@@ -121,6 +120,8 @@ def _service(layout: Layout, name: str, state: State | None, is_alive: bool, hap
 
 def _state_of(layout: Layout, name: str, state: State | None, is_alive: bool, happened: Sequence[Event]) -> str:
     if state is None:
+        if layout.is_under_systemd:
+            return "ready" if is_alive else "dead"
         return "unsupervised" if is_alive else "dead"
     word = _STATES.get(state.state, "unknown")
     if word not in ("ready", "starting"):

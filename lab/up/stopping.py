@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from lab.core.errors import ServiceError
 from lab.home import Home
-from lab.layout import Layout, services_folder
+from lab.layout import Layout
 from lab.records.process import Process
 from lab.up import events, queue
 from lab.up.service import configuration
@@ -46,8 +46,7 @@ def stop(home: Home, say: Say, *, is_now: bool = False) -> bool:
     if layout is None:
         return False
     with alone(home):
-        left = _alive(layout)
-        if not left and not Supervisor(layout.supervisor_socket).is_there():
+        if not events.alive(layout.folder) and not Supervisor(layout.supervisor_socket).is_there():
             return False
         if not is_now:
             _check_idle(layout)
@@ -65,31 +64,33 @@ def stop_everything(layout: Layout, services: Sequence[Service], say: Say) -> No
         When a process is still there at the end.
     """
     supervisor = Supervisor(layout.supervisor_socket)
+    if not supervisor.is_there():  # else it would start again, some day, what is ended here
+        _end_all(layout, [events.SUPERVISOR], 0.0)
     for service in reversed(services):
         began = time.monotonic()
         try:
             supervisor.stop(service.name, service.stop_s + 10.0)
         except ServiceError:
-            process = events.processes(layout.folder).get(service.name)
-            if process is None or not process.started or process.is_gone():
+            if not _end_all(layout, [service.name], service.stop_s):
                 continue
-            _end(process, service.stop_s)  # nobody supervises it any more
         say(f"{service.name:<12} ended after {time.monotonic() - began:4.1f} s")
-    _end_supervisor(layout, supervisor)
-    for name, process in _alive(layout).items():
-        say(f"{name:<12} still there: killed")
-        _end(process, 0.0)
-
-
-def _end_supervisor(layout: Layout, supervisor: Supervisor) -> None:
-    process = events.processes(layout.folder).get(events.SUPERVISOR)
     try:
         supervisor.shut_down()
     except ServiceError:
-        if process is None:
-            return
-    if process is not None and process.started:
-        _end(process, SUPERVISOR_S, is_told=True)
+        pass  # it is gone
+    _end_all(layout, [events.SUPERVISOR], SUPERVISOR_S, is_told=True)
+    left = list(events.alive(layout.folder))
+    for name in left:
+        say(f"{name:<12} still there: killed")
+    _end_all(layout, left, 0.0)
+
+
+def _end_all(layout: Layout, names: Sequence[str], grace_s: float, *, is_told: bool = False) -> int:
+    """End the processes of services without a supervisor; how many there were."""
+    found = [process for name, process in events.alive(layout.folder).items() if name in names]
+    for process in found:
+        _end(process, grace_s, is_told=is_told)
+    return len(found)
 
 
 def _check_idle(layout: Layout) -> None:
@@ -100,12 +101,6 @@ def _check_idle(layout: Layout) -> None:
         return  # nobody knows; the ledger does, and says so later
     if status["manager_state"] in ("executing_queue", "paused", "starting_queue"):
         raise ServiceError("an item of the queue is under way (lab status); wait for its end, or interrupt it: lab down --now")
-
-
-def _alive(layout: Layout) -> dict[str, Process]:
-    """The processes of services that have not ended, by name."""
-    return {name: process for name, process in events.processes(services_folder(Home(layout.folder.parent))).items()
-            if process.started not in ("", "ended") and not process.is_gone()}
 
 
 def _end(process: Process, grace_s: float, *, is_told: bool = False) -> None:
