@@ -36,6 +36,7 @@ test: $(VENV)/.installed-test .venv-tickit/.installed
 
 fuzz: $(VENV)/.installed-test
 	@seed=$${SEED:-$$(date +%s)}; echo "seed $$seed (make fuzz SEED=$$seed repeats it)"; \
+	$(BIN)/python -m tests.fuzz_wire --inputs $${INPUTS:-1000000} --seed $$seed && \
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --hypothesis-seed=$$seed --timeout 1800
 
 crash: $(VENV)/.installed-test ## campaigns killed at random moments and resumed, KILLS=200 times; SEED=N repeats one

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,14 @@ class StandIn:
         self._is_over = threading.Event()
         self._socket = self._context.socket(kind)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.bind(address)
+        # One that has just ended may still have the address.
+        for attempt in range(500):
+            try:
+                self._socket.bind(address)
+                break
+            except zmq.ZMQError:
+                assert attempt < 499
+                time.sleep(0.01)
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._thread = threading.Thread(target=self._serve, name="stand-in")
         self._thread.start()

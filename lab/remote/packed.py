@@ -48,6 +48,8 @@ def scan(data: bytes, depth: int, most_values: int) -> None:
         if n_values > most_values:
             raise PackedError(f"more than {most_values} values in one message")
         at, n_within = _value(data, at)
+        if at > size:
+            raise PackedError("a message that ends too soon")
         if n_within > size - at:
             raise PackedError("a list or map that claims more than there is")
         if n_within >= 0:
@@ -55,7 +57,7 @@ def scan(data: bytes, depth: int, most_values: int) -> None:
             if len(awaited) > depth + 1:
                 raise PackedError(f"more than {depth} lists and maps within one another")
     if at != size:
-        raise PackedError("more than one message, or one that ends too soon")
+        raise PackedError("more than one message")
 
 
 def _value(data: bytes, at: int) -> tuple[int, int]:

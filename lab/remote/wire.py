@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -224,17 +224,15 @@ def _from_msgpack(payload: bytes, depth: int) -> Any:
 def _check(message: Any, depth: int) -> None:
     """Refuse what is deeper than allowed, and values that not everybody behind the door would read alike."""
     level: list[Any] = [message]
-    for _ in range(depth + 1):
+    for n_around in range(depth + 1):
         deeper: list[Any] = []
         for value in level:
             if isinstance(value, str):
                 _check_text(value)
-            elif isinstance(value, dict):
-                for key in value:
-                    _check_text(key)
-                deeper.extend(value.values())
-            elif isinstance(value, list):
-                deeper.extend(value)
+            elif isinstance(value, (dict, list)):
+                if n_around == depth:
+                    raise _NotAllowed(f"more than {depth} lists and maps within one another")
+                deeper.extend(_within(value))
             elif isinstance(value, float):
                 if not math.isfinite(value):
                     raise _NotAllowed("a number that is none (NaN, Infinity)")
@@ -243,7 +241,14 @@ def _check(message: Any, depth: int) -> None:
         if not deeper:
             return
         level = deeper
-    raise _NotAllowed(f"more than {depth} lists and maps within one another")
+
+
+def _within(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
+    if isinstance(value, list):
+        return value
+    for key in value:
+        _check_text(key)
+    return value.values()
 
 
 def _check_text(text: object) -> None:
