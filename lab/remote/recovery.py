@@ -15,7 +15,7 @@ from lab.core.errors import LabError, LedgerError
 from lab.core.remote import RemoteConfig
 from lab.home import Home
 from lab.layout import Layout
-from lab.lease import holder
+from lab.lease import Holder, holder
 from lab.records.ledger import Ledger
 from lab.records.process import Process
 from lab.records.queue_rows import ItemRow
@@ -253,7 +253,7 @@ class Watch:
 
     def _keep_going(self, status: dict[str, Any]) -> None:
         is_on = bool(status.get("queue_autostart_enabled"))
-        if not self.going.is_on or self._is_held():
+        if not self.going.is_on or self.held_by() is not None:
             if is_on:
                 self._manager.do("queue_autostart", {"enable": False})
             return
@@ -267,10 +267,10 @@ class Watch:
             self._keeper.reconcile()
             self._manager.do("queue_autostart", {"enable": True})
 
-    def _is_held(self) -> bool:
-        """Whether somebody else controls the laboratory: what would begin now would be refused."""
+    def held_by(self) -> Holder | None:
+        """Who else controls the laboratory: what would begin now would be refused, so nothing does."""
         found = holder(self._home)
-        return found is not None and found.process != self.worker
+        return found if found is not None and found.process != self.worker else None
 
     def _why_it_stopped(self) -> str | None:
         """Which item ended badly since the queue was started; None: the RE Manager has forgotten that it runs by itself."""
