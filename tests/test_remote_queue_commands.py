@@ -169,8 +169,16 @@ def test_move_and_remove_name_the_item_by_a_part_of_its_id(gateway: StandIn, que
     assert queue("move", "1f312", "1")[1] == "i-00012-1f312 stands at 1\n"
     assert gateway.requests[-1][1] | {"request": ""} == {"uid": "u12", "pos_dest": 0, "request": ""}
     assert queue("remove", "i-00001-1f31")[1] == "i-00001-1f31 is removed\n"
-    status, _, err = queue("remove", "1")
-    assert status == 2 and "one of i-00001-1f31, i-00012-1f312" in err
+    assert queue("remove", "12")[1] == "i-00012-1f312 is removed\n"
+    status, _, err = queue("remove", "1f")
+    assert status == 2 and "an item: lab queue list, lab queue history" in err
+
+
+def test_last_is_the_newest_item_of_one_s_own(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(12))
+    gateway.answers |= {"lab_whoami": answers(name="alice", role="scientist", lab="demo", version="0.3.0"), "queue_item_remove": answers()}
+    assert queue("remove", "last")[1] == "i-00012-1f312 is removed\n"
+    assert next(params for method, params in gateway.requests if method == "lab_items") == {"user": "alice", "limit": 1}
 
 
 def test_approve_shows_the_parameters_and_is_bound_to_their_digest(gateway: StandIn, queue: Said) -> None:

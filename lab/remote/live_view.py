@@ -87,7 +87,8 @@ class LiveView:
 
     def _readings(self) -> Iterator[RenderableType]:
         if self._story.readings:
-            table = table_of("time", "run", "stream", "readings")
+            table = table_of("time", "run", "stream")
+            table.add_column("readings", no_wrap=True, overflow="ellipsis")
             for reading in self._story.readings:
                 table.add_row(clock(reading.when), Text(reading.run), Text(reading.stream), Text(reading.values))
             yield table

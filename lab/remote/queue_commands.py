@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Queue plans and campaigns in a laboratory, here or far away; watch them; fetch their data.", no_args_is_help=True)
 
 Context = typer.Context
-ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="its id, or the unique beginning or end of one: lab queue list")]
+ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="its id, its number, the unique end of its id, or: last (your newest)")]
 CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="id, the unique beginning of one, or a name (its newest)")]
 MaybeCampaign = Annotated[str | None, typer.Argument(metavar="[CAMPAIGN]", help="a campaign of yours; default: the queue (operators)")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
@@ -27,6 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard outpu
 OPEN = ["running", "queued", "waiting", "interrupted"]
 MOST = 1000
 """Items in one answer."""
+LAST = "last"
 ENDS = ["completed", "failed", "stopped", "aborted", "removed", "rejected", "interrupted"]
 
 
@@ -100,14 +101,14 @@ def item(context: Context, item: ItemArgument, as_json: JsonOption = False) -> N
 @app.command()
 def watch(
     context: Context,
-    target: Annotated[str | None, typer.Argument(metavar="[ITEM|CAMPAIGN]", help="default: whatever runs, until Ctrl-C")] = None,
+    target: Annotated[str | None, typer.Argument(metavar="[ITEM|CAMPAIGN]", help="last: your newest item; default: whatever runs, until Ctrl-C")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Progress, live table and results as they come; goes on through restarts of either side."""
     with _laboratory(context) as lab:
         from lab.remote.watching import watch as look
 
-        raise typer.Exit(look(lab, target, as_json))
+        raise typer.Exit(look(lab, None if target is None else _item_or_campaign(lab, target), as_json))
 
 
 # ------------------------------------------------------------------------------------------------------------- to ask
@@ -186,7 +187,7 @@ def campaigns(context: Context, campaign: Annotated[str | None, typer.Argument(m
 @app.command()
 def data(
     context: Context,
-    target: Annotated[str, typer.Argument(metavar="CAMPAIGN|ITEM")],
+    target: Annotated[str, typer.Argument(metavar="ITEM|CAMPAIGN", help="last: your newest item")],
     out: Annotated[Path | None, typer.Option("--out", help="default: CAMPAIGN.csv and so on, here")] = None,
     form: Annotated[str, typer.Option("--format", help="csv, parquet or hdf5")] = "csv",
 ) -> None:
@@ -196,7 +197,7 @@ def data(
 
         if form not in SUFFIXES:
             raise ConfigError("command line", "--format", repr(form), ", ".join(SUFFIXES))
-        path = save(lab, target, form, out)
+        path = save(lab, _item_or_campaign(lab, target), form, out)
         typer.echo(f"wrote {path} ({path.stat().st_size} bytes)")
 
 
@@ -318,14 +319,26 @@ def _laboratory(context: Context) -> Iterator[Laboratory]:
 
 
 def _find(lab: Laboratory, given: str) -> dict[str, Any]:
-    """The item of that id, or of the only id that begins or ends so among the open ones and the last of the others."""
-    if given.count("-") == 2:
+    """The item of that id or number, of the only id that ends so among the open ones and the last of the others; or one's newest."""
+    from lab.remote.asking import ITEM_ID
+
+    if ITEM_ID.fullmatch(given):
         return lab.item(given)
+    if given == LAST:
+        found = lab.items(user=lab.whoami()["name"], limit=1)
+        if not found:
+            raise ConfigError("command line", "ITEM", LAST, "an item: you have queued none yet")
+        return found[0]
     rows = {row["id"]: row for row in [*lab.items(limit=200), *lab.items(states=OPEN, limit=MOST)]}
-    found = [row for identity, row in rows.items() if identity.startswith(given) or identity.endswith(given) or identity.partition("-")[2].lstrip("0").startswith(given)]
+    found = [row for row in rows.values() if str(row["number"]) == given] or [row for row in rows.values() if row["id"].endswith(given)]
     if len(found) != 1:
         raise ConfigError("command line", "ITEM", repr(given), f"one of {', '.join(row['id'] for row in found)}" if found else "an item: lab queue list, lab queue history")
     return found[0]
+
+
+def _item_or_campaign(lab: Laboratory, given: str) -> str:
+    """The id of an item that is meant by it, else what was given: a campaign."""
+    return str(_find(lab, given)["id"]) if given == LAST or given.startswith("i-") or given.isdecimal() else given
 
 
 def _amounts(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ SETTLE_S: Final = 1.0
 """Of silence after the end, for the last documents to come."""
 NEXT_S: Final = 0.25
 """Between two looks around, at most."""
+DRAWN: Final = ("document", "trial")
+"""What the live picture shows by itself."""
 DRAW_S: Final = 0.1
 """Between two pictures, at least."""
 
@@ -152,7 +154,7 @@ class Watcher:
 def _tell(happening: Happening, as_json: bool, live: Live | None) -> None:
     if as_json:
         typer.echo(json.dumps({happening.kind: _jsonable(happening.data)}))
-    elif happening.line and (live is None or happening.kind != "document"):
+    elif happening.line and (live is None or happening.kind not in DRAWN):
         line = f"{clock()}  {happening.line}"
         if live is None:
             typer.echo(line)
