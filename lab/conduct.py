@@ -72,10 +72,13 @@ class Conduct:
         ------
         ConfigError
             Before anything moves (see `lab.validation`).
+        CampaignError
+            When samples of another campaign are in the way.
         """
         lab, ledger = self._session.lab, self._session.ledger
         if not self._campaigns:
             open_accounts(ledger, lab, is_new_world=self._session.is_new_world)
+        self.check_clear()
         translation = Translation(config, lab, file)
         optimizer = _optimizer(config)
         campaign = ledger.open_campaign(config.name, config.model_dump_json(), lab.model_dump_json())
@@ -91,6 +94,19 @@ class Conduct:
         self._close_runs(row.id)
         campaign.unfinished = unfinished(campaign, self._session.documents, self._stations)
         return campaign
+
+    def check_clear(self) -> None:
+        """Refuse to begin while samples of campaigns that nobody runs stand where new ones would be put.
+
+        Raises
+        ------
+        CampaignError
+        """
+        left = self._session.ledger.left_in_machine(self._session.lab.name, [campaign.id for campaign in self._campaigns])
+        if left:
+            where = ", ".join(f"{sample} ({place})" for sample, place in left.items())
+            raise CampaignError(f"samples of an interrupted campaign are in the machine: {where}; resume it first, with these or alone, or take "
+                                f"them out and say so: lab removed {' '.join(left)}")
 
     def _close_runs(self, campaign_id: str) -> None:
         """Runs that the last session left open get their stop document; Tiled takes up what it has missed."""

@@ -83,6 +83,19 @@ def budget(
 
 
 @app.command()
+def removed(
+    samples: Annotated[list[str], typer.Argument(metavar="SAMPLE...", help="as lab status and lab show name them")],
+) -> None:
+    """Say that samples were taken out of the laboratory: nothing is in the way of others any more, and nobody looks for them."""
+    with errors_in_words(), open_ledger() as ledger:
+        from lab.core.sample import REMOVED
+
+        for sample in samples:
+            ledger.put_sample(sample, REMOVED, getpass.getuser(), "taken out by hand")
+            typer.echo(f"{sample}: taken out, says {getpass.getuser()}")
+
+
+@app.command()
 def stock(
     lab: Annotated[str | None, typer.Argument(metavar="[LAB]", help="its name, or lab.yaml; default: all")] = None,
     as_json: JsonOption = False,

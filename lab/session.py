@@ -296,6 +296,7 @@ class Session:
         conduct = Conduct(self, reporter)
         try:
             begin(conduct)
+            conduct.check_clear()
         except LabError as error:
             conduct.give_up(str(error))
             raise

@@ -348,3 +348,39 @@ def test_an_interruption_ends_the_waiting_for_a_proposal_and_what_is_proposed_th
     for point in POINTS:
         room.ledger.propose(room.campaign.id, point, "ann")
     assert room.resume() == ("done", "3 trials")
+
+
+# ------------------------------------------------------------------------------------------------ what others have left
+
+
+def interrupted(room: Room) -> str:
+    """A campaign that is interrupted while its first sample is annealed; the sample."""
+    room.bench.heater.lasts_s["heat"] = float("inf")
+    room.bench.heater.before["heat"] = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    assert room.run()[0] == "interrupted"
+    room.bench.heater.before.clear()
+    room.bench.heater.lasts_s["heat"] = 30.0
+    (sample,) = [row.id for row in room.ledger.samples(room.campaign.id) if row.place == "plate_a"]
+    return sample
+
+
+def test_no_campaign_begins_while_samples_of_an_interrupted_one_are_in_its_way(room: Room) -> None:
+    sample = interrupted(room)
+    with pytest.raises(CampaignError, match=rf"in the machine: .*{sample} \(plate_a\).*; resume it first.* lab removed .*{sample}"):
+        room.new_conduct().begin(room.config)
+    assert len(room.ledger.campaigns()) == 1
+    assert room.resume() == ("done", "3 trials")
+    room.new_conduct().begin(room.config)
+
+
+def test_a_campaign_begins_when_somebody_has_taken_out_what_was_in_its_way(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from lab.desk import app
+
+    interrupted(room)
+    monkeypatch.setenv("LAB_HOME", str(room.session.home.path))
+    left = list(room.ledger.left_in_machine(room.session.lab.name))
+    done = CliRunner().invoke(app, ["removed", *left])
+    assert done.exit_code == 0 and f"{left[0]}: taken out, says " in done.stdout
+    room.new_conduct().begin(room.config)

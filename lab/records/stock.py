@@ -7,7 +7,7 @@ their samples (`lab.records.accounts`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -133,13 +133,9 @@ class Stock(Part):
         tuple of str
             Slots that must have been left empty: their samples are in the machine and come back.
         """
-        sample, owner, trial, kept = schema.sample, schema.campaign, schema.trial, []
+        sample, kept = schema.sample, []
         with self._store.write() as connection:
-            moving = set(connection.execute(select(schema.move.c.sample).where(schema.move.c.state == "announced")).scalars())
-            rows = connection.execute(select(sample.c.id.label("sample"), sample.c.place, sample.c.slot, sample.c.state.label("sample_state"),
-                                             trial.c.state.label("trial_state"), owner).join(owner, owner.c.id == sample.c.campaign).join(
-                trial, (trial.c.campaign == sample.c.campaign) & (trial.c.trial == sample.c.trial)).where(
-                owner.c.lab_name == lab, sample.c.holds_slot == 1)).all()
+            rows, moving = _slot_holders(connection, lab)
             for row in rows:
                 if _keeps_slot(row, row.sample in moving, is_emptied):
                     kept.append(str(row.slot))
@@ -151,6 +147,24 @@ class Stock(Part):
             text = f"the rack was refilled by {by}" + (f"; still used: {', '.join(kept)}" if kept else "")
             self._tell_running(connection, lab, text)
         return tuple(kept)
+
+    def left_in_machine(self, lab: str, but: Collection[str] = ()) -> dict[str, str]:
+        """Samples of campaigns that nobody runs, which are not in their slots: who meets one there has an accident.
+
+        Parameters
+        ----------
+        but : collection of str
+            Campaigns that look after their samples.
+
+        Returns
+        -------
+        dict of str to str
+            The place of each, `lab.core.sample.UNKNOWN` included; of a move of which nobody knows the end, where it began.
+        """
+        with self._store.read() as connection:
+            rows, moving = _slot_holders(connection, lab)
+        return {str(row.sample): str(row.place) for row in rows
+                if row.id not in but and true_status(row)[0] != "running" and _keeps_slot(row, row.sample in moving, is_emptied=False)}
 
     # ------------------------------------------------------------------------------------------------ parts
 
@@ -165,6 +179,17 @@ class Stock(Part):
         for row in connection.execute(select(table).where(table.c.lab_name == lab, table.c.status == "running")).all():
             if is_live(row):
                 add_event(connection, self._store, row.id, None, "stock", text, self._stamp(connection, row, "recorded"))
+
+
+def _slot_holders(connection: Connection, lab: str) -> tuple[Sequence[Row[Any]], set[str]]:
+    """Samples whose slots nobody has refilled, each with its campaign; and those of which a move was announced and not confirmed."""
+    sample, owner, trial = schema.sample, schema.campaign, schema.trial
+    moving = set(connection.execute(select(schema.move.c.sample).where(schema.move.c.state == "announced")).scalars())
+    rows = connection.execute(select(sample.c.id.label("sample"), sample.c.place, sample.c.slot, sample.c.state.label("sample_state"),
+                                     trial.c.state.label("trial_state"), owner).join(owner, owner.c.id == sample.c.campaign).join(
+        trial, (trial.c.campaign == sample.c.campaign) & (trial.c.trial == sample.c.trial)).where(
+        owner.c.lab_name == lab, sample.c.holds_slot == 1)).all()
+    return rows, moving
 
 
 def _keeps_slot(row: Row[Any], is_moving: bool, is_emptied: bool) -> bool:

@@ -90,6 +90,7 @@ def _conducted(session: Session, begin: Callable[[Conduct], Campaign]) -> Plan:
     conduct = Conduct(session, Lines(screen), lambda: go_on(session))
     try:
         campaign = begin(conduct)
+        conduct.check_clear()
         item = getattr(session.RE, "item", None)
         if item is not None:
             session.ledger.set_item_campaign(item, campaign.id)
