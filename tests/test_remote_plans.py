@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab.core.config import LabConfig
+from lab.core.errors import ConfigError
 from lab.core.remote import Role
 from lab.files import load_lab
 from lab.remote.plan_checks import Plans
 from lab.remote.plan_schema import described, devices_allowed, plans_allowed
 from lab.remote.plan_specs import SPECS, positioners
 from lab.remote.refusals import PlanRefused
+from lab.remote.role_rules import check_rules
 from lab.remote.who import Who
 from lab.remote.worker_plans import make_plans
 
@@ -356,3 +358,32 @@ def test_our_own_schema_has_numbers_as_numbers_and_the_fields_of_a_campaign() ->
     assert (film["anneal_temperature"]["low"], film["anneal_temperature"]["high"], film["anneal_temperature"]["is_required"]) == (0.0, 200.0, True)
     assert set(film["fractions"]["each"]) == {"cs", "fa", "ma", "DMF", "DMSO"}
     assert "constraints" in told["campaign"]["parameters"][0]["schema"]["properties"]
+
+
+# --------------------------------------------------------------------------------------------- what lab.yaml says
+
+
+@pytest.mark.parametrize(("rules", "words"), [
+    ({"plans": ["flim"]}, r"remote.roles.scientist.plans.0: given 'flim'; allowed: .*did you mean film\?"),
+    ({"devices": ["hotplate"]}, "remote.roles.scientist.devices.0: given 'hotplate'"),
+    ({"limits": {"film.temperature": [60, 150]}}, "limits.film.temperature: given 'temperature'; allowed: anneal_temperature"),
+    ({"limits": {"anneal_temperature": [60, 150]}}, "limits.anneal_temperature: given 'anneal_temperature'; allowed: PLAN.PARAMETER"),
+    ({"limits": {"move.value": [60, 150]}}, "limits.move.value: given 'value'; allowed: pump.cs.rate, "),
+    ({"limits": {"film.anneal_temperature": [333, 423]}}, "given 333..423; allowed: something within 0..200"),
+    ({"limits": {"film.anneal_temperature": [150, 60]}}, "given 150..60; allowed: two finite numbers"),
+])
+def test_rules_that_would_narrow_nothing_are_refused(rules: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_rules(lab_with(scientist=rules), "lab.yaml")
+
+
+def test_rules_that_narrow_something_are_taken() -> None:
+    limits = {"film.anneal_temperature": [60, 150], "film.fractions.cs": [0, 0.5], "move.hotplate_a": [20, 100], "scan.pump.cs.rate": [1, 2],
+              "campaign.trials": [1, 10], "campaign.hours": [0, 8], "campaign.anneal_time_s": [0, 900], "count.num": [1, 100]}
+    check_rules(lab_with(scientist={"plans": ["film", "move"], "devices": ["plc"], "limits": limits}), "lab.yaml")
+
+
+def test_a_scan_is_no_way_around_the_limits_of_a_motion() -> None:
+    lab = lab_with(scientist={"limits": {"move.hotplate_a": [20, 100]}})
+    found = refusal("scan", {"detectors": ["plc"], "positioner": "hotplate_a", "start": 20, "stop": 120, "num": 3}, lab)
+    assert found == {"stop": ("120.0 degC", "20..100 degC (limits of your role)")}

@@ -17,7 +17,7 @@ from lab.records.rows import ProposalRow
 from lab.remote.campaigns_on_record import CampaignsOnRecord, owner_of
 from lab.remote.items_desk import add_one, read_item
 from lab.remote.plain import problems_of_plain
-from lab.remote.plan_checks import raise_problems, samples_limits
+from lab.remote.plan_checks import limits_of, raise_problems
 from lab.remote.refusals import Problem, refuse, shown
 from lab.remote.who import Who
 
@@ -108,7 +108,7 @@ def _budget_problems(steward: Steward, who: Who, name: str, value: Any) -> list[
     allowed = "a number of hours" if name == "hours" else "a whole number"
     if isinstance(value, bool) or not isinstance(value, (int, float) if name == "hours" else int) or not 0 < value <= LARGEST_NUMBER:
         return [Problem(name, shown(value), f"{allowed} above 0")]
-    limits = samples_limits(steward.lab.remote.rules(who.role))
+    limits = limits_of(steward.lab.remote.rules(who.role), "campaign")
     low, high = limits.get(name, (0.0, math.inf))
     return [] if low <= value <= high else [Problem(name, shown(value), f"{low:g}..{high:g} (limits of your role)")]
 

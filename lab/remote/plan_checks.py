@@ -23,6 +23,9 @@ from lab.remote.who import Who
 
 Limits = Mapping[str, tuple[float, float]]
 
+SAME_LIMITS: Mapping[str, tuple[str, ...]] = {"campaign": ("film",), "scan": ("move",)}
+"""What holds for a film holds for the samples of a campaign, what holds for one motion for those of a scan."""
+
 MOST_GIVEN = 100
 """Parameters of one plan that are looked at by name."""
 
@@ -197,7 +200,7 @@ class Plans:
             raise PlanRefused(spec.name, problems_of(error)) from error
         if spec.name == "campaign":
             rules = self.lab.remote.rules(who.role)
-            raise_problems(spec.name, [one.under("config") for one in narrowed_problems(campaign, samples_limits(rules))])
+            raise_problems(spec.name, [one.under("config") for one in narrowed_problems(campaign, limits_of(rules, spec.name))])
         if self.rehearser is None:
             return Foreseen()
         foreseen = self.rehearser.foresee(campaign)
@@ -223,16 +226,13 @@ def _default_problems(parameter: Parameter) -> list[Problem]:
 
 
 def limits_of(rules: RoleRules, plan: str) -> dict[str, tuple[float, float]]:
-    """The ranges of a role for one plan, by parameter."""
-    return {key.removeprefix(f"{plan}."): pair for key, pair in rules.limits.items() if key.startswith(f"{plan}.")}
-
-
-def samples_limits(rules: RoleRules) -> dict[str, tuple[float, float]]:
-    """The ranges of a role for the samples of a campaign: also those for single films, else a campaign would be a way around them."""
-    found = limits_of(rules, "film")
-    for name, (low, high) in limits_of(rules, "campaign").items():
-        least, most = found.get(name, (low, high))
-        found[name] = max(low, least), min(high, most)
+    """The ranges of a role for one plan, by parameter; with those of the plan that it could else be a way around."""
+    found: dict[str, tuple[float, float]] = {}
+    for name in (plan, *SAME_LIMITS.get(plan, ())):
+        for key, (low, high) in rules.limits.items():
+            if key.startswith(f"{name}."):
+                least, most = found.get(key.removeprefix(f"{name}."), (low, high))
+                found[key.removeprefix(f"{name}.")] = max(low, least), min(high, most)
     return found
 
 

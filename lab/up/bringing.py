@@ -63,6 +63,10 @@ def configuration(lab_file: Path, listen: str | None, speed: float | None) -> La
     if speed is not None:
         overrides["speed"] = speed
     lab = load_lab(lab_file, overrides)
+    if lab.remote.roles:
+        from lab.remote.role_rules import check_rules
+
+        check_rules(lab, str(lab_file))
     return lab.model_copy(update={"speed": lab.remote.speed}) if lab.speed == "max" else lab
 
 
