@@ -87,7 +87,7 @@ class Feed:
                 self._say_alive(line)
                 frames = line.receive(left_s)
             except Unreachable as error:
-                self.trouble = str(error)
+                self.trouble = f"{error.reason}; trying again"
                 return None
             except AnswerLost as error:
                 self.trouble = f"{error}; trying again"

@@ -20,7 +20,18 @@ NOBODY = "nobody answers there"
 
 
 class Unreachable(RemoteError):
-    """Nobody there, or no gateway: nothing was sent."""
+    """Nobody there, or no gateway: nothing was sent.
+
+    Parameters
+    ----------
+    message : str
+    reason : str
+        The same without what to do about it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class KeyRefused(RemoteError):
@@ -77,8 +88,9 @@ class Line:
         end = time.monotonic() + deadline_s
         while not self._is_up:
             if not self._monitor.poll(max(0, int(1000 * (end - time.monotonic())))):
-                raise Unreachable(f"{self._address}: {self._trouble} (waited {deadline_s:.0f} s). Is the laboratory up (lab status there), "
-                                  "and does the network let you through?")
+                reason = f"{self._address}: {self._trouble}"
+                raise Unreachable(f"{reason} (waited {deadline_s:.0f} s). Is the laboratory up (lab status there), "
+                                  "and does the network let you through?", reason)
             self._look()
         if self._monitor.poll(0):
             self._look()

@@ -31,11 +31,14 @@ class Happening:
         For programs.
     line : str
         For people; empty for what they need not be told.
+    when : float or None
+        Time of day, where it is known; else it is now.
     """
 
     kind: str
     data: Row
     line: str = ""
+    when: float | None = None
 
 
 @dataclass
@@ -87,7 +90,8 @@ class Story:
         data = {"run": document.run, "n": document.n, "name": document.name, "doc": document.doc, "campaign": document.campaign, "item": document.item,
                 "user": document.user}
         teller: Callable[[Document], str] | None = {"start": self._start, "descriptor": self._descriptor, "event": self._event, "stop": self._stop}.get(document.name)
-        yield Happening("document", data, teller(document) if teller is not None else "")
+        when = document.doc.get("time")
+        yield Happening("document", data, teller(document) if teller is not None else "", when if isinstance(when, float) else None)
 
     def _start(self, document: Document) -> str:
         doc = document.doc

@@ -155,7 +155,7 @@ def _tell(happening: Happening, as_json: bool, live: Live | None) -> None:
     if as_json:
         typer.echo(json.dumps({happening.kind: _jsonable(happening.data)}))
     elif happening.line and (live is None or happening.kind not in DRAWN):
-        line = f"{clock()}  {happening.line}"
+        line = f"{clock(happening.when)}  {happening.line}"
         if live is None:
             typer.echo(line)
         else:
