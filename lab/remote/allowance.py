@@ -28,6 +28,8 @@ class Allowance:
         self._shut_out_until = now
         self.n_outstanding = 0
         """Requests that have not been answered yet."""
+        self.n_expected = 0
+        """Bytes of their answers, about."""
 
     def take(self, size: int, now: float) -> bool:
         """Take what a message of `size` bytes costs; False when there is not enough.

@@ -137,6 +137,10 @@ class Connections:
                     del self._by_key[found.key]
             self._gone(found)
 
+    def has(self, fd: int) -> bool:
+        """Whether there is a connection with this descriptor."""
+        return fd in self._by_fd
+
     def heard(self, fd: int, key: str, identity: bytes, now: float) -> Connection | None:
         """A message came over a connection; None when that has ended meanwhile."""
         found = self._by_fd.get(fd)

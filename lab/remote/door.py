@@ -40,6 +40,9 @@ LONG_ANSWER = 4096
 FOLLOWED = 64
 """Long answers of a key after which those that have been read are left out."""
 
+MOST_EVENTS = 5000
+"""Of the monitor, looked at in one turn."""
+
 BACKLOG = 1024
 BUFFER = 512 * 1024
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 10_000, 30_000
@@ -119,6 +122,7 @@ class Door:
         self._monitor = context.socket(zmq.PAIR)
         self._monitor.setsockopt(zmq.LINGER, 0)
         self._monitor.connect(f"inproc://door-{id(self)}")
+        self._router.setsockopt(zmq.IPV6, int("[" in address))
         try:
             self._router.bind(address.replace("tcp://localhost:", "tcp://127.0.0.1:"))
         except zmq.ZMQError as error:
@@ -136,8 +140,8 @@ class Door:
 
     def tend(self, now: float) -> None:
         """See who has come and gone, let in or not who knocks, and end what holds too much."""
-        self._look_who_is_there(now)
-        self._answer_knocks(100)
+        if self._look_who_is_there(now):
+            self._answer_knocks(100)
         if now - self._inspected_at >= INSPECT_S:
             self._inspected_at = now
             self.refused.update(self.connections.end_excess(now))
@@ -163,6 +167,8 @@ class Door:
             if not frames:
                 continue
             key, fd = str(last.get("User-Id")), int(last.get(zmq.SRCFD))
+            if not self.connections.has(fd):
+                self._look_who_is_there(now)  # it has come just now
             connection = self.connections.heard(fd, key, identity.bytes, now)
             if connection is not None:
                 return Arrival(connection, [frame.bytes for frame in frames], size, connection.n_messages == 1)
@@ -188,7 +194,9 @@ class Door:
                     self.n_unread(connection.key)  # leaves out what has been read
             return True
         except zmq.ZMQError as error:
-            if error.errno not in (zmq.EAGAIN, errno.EHOSTUNREACH):
+            if error.errno == errno.EHOSTUNREACH:
+                connection.is_ending = True  # it has gone; the monitor will say so
+            elif error.errno != zmq.EAGAIN:
                 raise
             return False
 
@@ -214,18 +222,20 @@ class Door:
         self._router.close()
         self._zap.close()
 
-    def _look_who_is_there(self, now: float) -> None:
-        for _ in range(5000):
+    def _look_who_is_there(self, now: float) -> bool:
+        """Take note of who has come and gone; False when there is more to note."""
+        for _ in range(MOST_EVENTS):
             try:
                 event, value = struct.unpack("=Hi", self._monitor.recv_multipart(zmq.DONTWAIT)[0])
             except zmq.Again:
-                return
+                return True
             if event == zmq.EVENT_ACCEPTED:
                 self.connections.accepted(value, now)
             elif event == zmq.EVENT_DISCONNECTED:
                 self.connections.disconnected(value)
             else:
                 self.refused[_SAID.get(event, "other events")] += 1
+        return False
 
     def _answer_knocks(self, most: int) -> None:
         for _ in range(most):
@@ -260,7 +270,7 @@ def _router(context: zmq.Context[Any], public: str, secret: str, traffic: Traffi
         (zmq.MAXMSGSIZE, traffic.message_bytes + 100_000), (zmq.SNDBUF, BUFFER), (zmq.RCVBUF, BUFFER),
         (zmq.HANDSHAKE_IVL, int(1000 * HANDSHAKE_S)), (zmq.HEARTBEAT_IVL, HEARTBEAT_MS), (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
         (zmq.TCP_KEEPALIVE, 1), (zmq.CURVE_SERVER, 1), (zmq.CURVE_PUBLICKEY, public.encode()), (zmq.CURVE_SECRETKEY, secret.encode()),
-        (zmq.ZAP_DOMAIN, DOMAIN), (zmq.ZAP_ENFORCE_DOMAIN, 1), (zmq.IPV6, 1),
+        (zmq.ZAP_DOMAIN, DOMAIN), (zmq.ZAP_ENFORCE_DOMAIN, 1),
     ):
         router.setsockopt(option, value)
     return router
