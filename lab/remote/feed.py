@@ -22,6 +22,8 @@ CREDIT: Final = 1000
 """Messages that may be on their way at one time."""
 AGAIN: Final = "with what you have"
 """In the words of a gateway that has forgotten a subscriber of whom nothing was heard (`lab.remote.streams`)."""
+PATIENCE_S: Final = 3.0
+"""To connect, before it is called a trouble."""
 ALIVE_S: Final = 15.0
 """A subscriber who says nothing for a minute is taken for dead."""
 
@@ -68,7 +70,7 @@ class Feed:
         self._line: Line | None = None
         self._is_subscribed = False
         self._used = 0
-        self._spoke = 0.0
+        self._spoke = self._began = 0.0
 
     def next(self, deadline_s: float) -> Message | None:
         """The next message; None when none came within `deadline_s`: then `trouble` tells whether there is one.
@@ -87,7 +89,8 @@ class Feed:
                 self._say_alive(line)
                 frames = line.receive(left_s)
             except Unreachable as error:
-                self.trouble = f"{error.reason}; trying again"
+                if time.monotonic() - self._began >= PATIENCE_S:
+                    self.trouble = f"{error.reason}; trying again"
                 return None
             except AnswerLost as error:
                 self.trouble = f"{error}; trying again"
@@ -110,7 +113,7 @@ class Feed:
 
     def _subscribed(self, deadline_s: float) -> Line:
         if self._line is None:
-            self._line = self._requests.line()
+            self._line, self._began = self._requests.line(), time.monotonic()
         self._line.open(deadline_s)
         if not self._is_subscribed:
             self._say(self._line, {"subscribe": {**self._subscription, "have": self.have}, "credit": CREDIT})
