@@ -155,6 +155,8 @@ class KernelConsole(ZMQTerminalInteractiveShell):
 
     def include_output(self, msg: dict[str, Any]) -> bool:
         """Of others what they print; their lines are the RE Manager's own business."""
+        if msg["msg_type"] == "status":  # that an interrupt has been dealt with does not mean that the line is
+            return self.from_here(msg) and msg["parent_header"].get("msg_type") == "execute_request"
         if self.from_here(msg):
             return bool(super().include_output(msg))
         return bool(self.include_other_output) and msg["msg_type"] in ("stream", "display_data", "error")
