@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pandas
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from records_runs import documents_of
+from records_runs import documents_of, write_frames
 
 from lab.core.clock import ManualClock
 from lab.core.errors import ConfigError, LabError
@@ -98,11 +99,11 @@ def opened(desk: Desk, owner: str = "alice", **changes: Any) -> str:
     return desk.ledger.open_campaign("perovskite", json.dumps(config(owner, **changes)), LAB.model_dump_json())
 
 
-def measured(desk: Desk, campaign: str, purity: float = 0.5) -> int:
+def measured(desk: Desk, campaign: str, purity: float = 0.5, file: Path = Path("/nowhere.h5")) -> int:
     """A trial that has been made and measured; its run is on disk."""
     index = desk.ledger.add_suggestion(campaign, Suggestion(POINT, "sobol"))
     journal = desk.ledger.start_trial(campaign, index, tuple(f"rack.{n}" for n in range(1, 10)))
-    documents = documents_of(Path("/nowhere.h5"), 1, (4, 4), 2, campaign=campaign, trial=index, plan_name="thin_film")
+    documents = documents_of(file, 1, (512, 512), 2, campaign=campaign, trial=index, plan_name="thin_film")
     writer = JsonlWriter(desk.home.runs, fsync=False)
     for name, doc in documents:
         writer(name, doc)
@@ -288,6 +289,19 @@ def test_hdf5_has_units_provenance_and_the_readings_of_each_run(desk: Desk) -> N
         assert primary["thumbnail"].shape == (2, 16)
         assert primary.attrs["plan_name"] == "thin_film"
         assert "detector_image" not in primary
+
+
+def test_hdf5_has_the_powder_pattern_of_each_sample(desk: Desk, tmp_path: Path) -> None:
+    campaign = opened(desk)
+    frames = np.random.default_rng(1).poisson(20.0, (2, 512, 512)).astype("u2")
+    index = measured(desk, campaign, file=write_frames(tmp_path / "frames.h5", frames))
+    measured(desk, campaign)  # whose frames are gone
+    with h5py.File(io.BytesIO(whole(desk, ALICE, campaign=campaign, format="hdf5"))) as file:
+        patterns = file["patterns"]
+        assert patterns["trial"][:].tolist() == [index + 1]
+        assert patterns["counts"].shape == patterns["two_theta"].shape and patterns["counts"].shape[0] == 1
+        assert patterns["counts"][0].mean() == pytest.approx(40.0, rel=0.01)
+        assert (patterns["two_theta"].attrs["unit"], patterns.attrs["wavelength_angstrom"]) == ("deg", 1.0)
 
 
 def test_no_address_of_an_instrument_leaves_the_laboratory(desk: Desk) -> None:

@@ -95,8 +95,8 @@ class Data:
     provenance: Mapping[str, Any]
 
 
-def campaign_data(ledger: Ledger, runs: Path, campaign: str) -> Data:
-    """The trials of a campaign, and the readings of their runs.
+def campaign_data(ledger: Ledger, runs: Path, campaign: str, frames: Path | None = None, *, is_whole: bool = True) -> Data:
+    """The trials of a campaign, with the powder patterns of their samples and the readings of their runs.
 
     Parameters
     ----------
@@ -105,6 +105,10 @@ def campaign_data(ledger: Ledger, runs: Path, campaign: str) -> Data:
         Folder of the documents.
     campaign : str
         Id.
+    frames : Path or None
+        Where frames are looked for that are not where the documents say.
+    is_whole : bool
+        False: only the trials.
 
     Raises
     ------
@@ -123,8 +127,15 @@ def campaign_data(ledger: Ledger, runs: Path, campaign: str) -> Data:
     names, rows = trial_rows(trials)
     columns = [Column(name, tuple(one.get(name) for one in rows), _unit_of(name, config, trials), _meaning_of(name)) for name in names]
     columns.insert(4, Column("run", tuple(opened.get(trial.index) for trial in trials), "", "uid of the run with its readings"))
-    found = [record for uid in opened.values() if (record := _record(runs, uid)) is not None]
-    return Data(Table("trials", tuple(columns)), tuple(table for record in found for table in stream_tables(record)), _provenance(row, config))
+    main, provenance = Table("trials", tuple(columns)), _provenance(row, config)
+    if not is_whole:
+        return Data(main, (), provenance)
+    from lab.records.patterns import pattern_table
+
+    found = {trial: record for trial, uid in opened.items() if (record := _record(runs, uid)) is not None}
+    patterns = pattern_table({trial: record.documents for trial, record in found.items()}, config, row.lab, frames)
+    readings = tuple(table for record in found.values() for table in stream_tables(record))
+    return Data(main, readings if patterns is None else (patterns, *readings), provenance)
 
 
 def item_data(runs: Path, uids: Sequence[str], provenance: Mapping[str, Any]) -> Data:

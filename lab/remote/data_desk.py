@@ -94,10 +94,10 @@ class DataDesk:
         return {"success": True, "msg": "", kind: identity, "format": form, "name": f"{identity}{SUFFIXES[form]}", "offset": offset, "total": copy.total,
                 "sha256": copy.sha256, "data": base64.b64encode(piece).decode()}
 
-    def _copy(self, key: Key, is_new: bool, collect: Callable[[], Data]) -> Copy:
+    def _copy(self, key: Key, is_new: bool, collect: Callable[[bool], Data]) -> Copy:
         copy = self._copies.get(key)
         if copy is None or is_new:
-            made = _made(collect(), key[3])  # type: ignore[arg-type]
+            made = _made(collect(key[3] == "hdf5"), key[3])  # type: ignore[arg-type]
             self._drop(key)
             self._copies[key] = copy = made
             own = [one for one in self._copies if one[0] == key[0]]
@@ -113,23 +113,27 @@ class DataDesk:
             copy.file.close()
 
 
-def _source(steward: Steward, who: Who, params: dict[str, Any]) -> tuple[str, str, Callable[[], Data]]:
-    """What is asked for, looked up in the ledger: ``campaign`` or ``item``, its id, and how its data are collected."""
+def _source(steward: Steward, who: Who, params: dict[str, Any]) -> tuple[str, str, Callable[[bool], Data]]:
+    """What is asked for, looked up in the ledger: ``campaign`` or ``item``, its id, and how its data are collected, all of them or the table."""
     given = {name: params[name] for name in ("campaign", "item") if params.get(name) is not None}
     if len(given) != 1:
         raise PlanRefused("lab_data", [Problem("campaign", f"{len(given)} of campaign and item", "one of campaign and item")])
-    records, runs = CampaignsOnRecord(steward.ledger, steward.lab), steward.home.runs
+    records = CampaignsOnRecord(steward.ledger, steward.lab)
     if "campaign" in given:
         campaign = records.find(who, given["campaign"], "lab_data").id
-        return "campaign", campaign, lambda: campaign_data(steward.ledger, runs, campaign)
+        return "campaign", campaign, _of_campaign(steward, campaign)
     item = _item(steward, who, given["item"])
     if item.campaign:
         of_item = records.find(who, item.campaign, "lab_data").id
-        return "item", item.id, lambda: campaign_data(steward.ledger, runs, of_item)
+        return "item", item.id, _of_campaign(steward, of_item)
     about = {"item": item.id, "plan": item.name, "parameters": json.dumps(dict(item.parameters)), "digest": item.digest, "owner": item.user,
              "state": item.state, "cause": item.cause, "laboratory": steward.lab.name, "submitted": item.submitted_wall,
              "began": item.began_wall or "", "ended": item.ended_wall or ""}
-    return "item", item.id, lambda: item_data(runs, item.runs, about)
+    return "item", item.id, lambda is_whole: item_data(steward.home.runs, item.runs, about)
+
+
+def _of_campaign(steward: Steward, campaign: str) -> Callable[[bool], Data]:
+    return lambda is_whole: campaign_data(steward.ledger, steward.home.runs, campaign, steward.home.frames(campaign), is_whole=is_whole)
 
 
 def _item(steward: Steward, who: Who, given: Any) -> ItemRow:
