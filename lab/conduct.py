@@ -17,7 +17,7 @@ from bluesky.utils import RequestAbort, RequestStop, RunEngineInterrupted, Trans
 from lab import budgets, interrupts
 from lab.campaign import Campaign, Collector, End, Reporter
 from lab.core.config import CampaignConfig
-from lab.core.errors import CampaignError, ConfigError, LabError, LedgerError, ScheduleError
+from lab.core.errors import CampaignError, ConfigError, LabError, LedgerError, ScheduleError, ServiceError
 from lab.core.recovery import Policy
 from lab.instruments import geometry_of, work_cell
 from lab.optimise import Optimizer, make_optimizer
@@ -282,7 +282,10 @@ class Conduct:
         elif kind == "continue":
             campaign.trouble(f"going on, by {by}")
             self._session.acknowledge()
-            self._resume()
+            try:
+                self._resume()
+            except ServiceError as error:
+                campaign.trouble(f"cannot go on: {error}")
         elif kind == "stop":
             campaign.trouble(f"stopped by {by}: samples in the machine are finished, no further one begins")
             campaign.stop(f"stopped by {by}")

@@ -117,8 +117,12 @@ def go_on(session: Session) -> None:
     while session.RE.state in ("pausing", "paused"):
         if time.monotonic() > ends:
             raise ServiceError(f"queue: the RE Manager does not go on with the paused plan: {said}")
-        answer = ask(layout, "re_resume")
-        if answer["success"]:
-            return
-        said = str(answer["msg"])
+        try:
+            answer = ask(layout, "re_resume")
+        except ServiceError as error:  # it may be on its way back
+            said = str(error)
+        else:
+            if answer["success"]:
+                return
+            said = str(answer["msg"])
         time.sleep(LOOK_S)
