@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -482,6 +483,9 @@ class TwoWriters(RuleBasedStateMachine):
     def the_gateway_is_started_again(self) -> None:
         self.gateway = KeyRegistry(self.home)
 
+    def teardown(self) -> None:
+        shutil.rmtree(self.home.path)
+
     @invariant()
     def those_may_enter_who_should(self) -> None:
         for public, (name, role) in self.valid.items():
@@ -490,6 +494,7 @@ class TwoWriters(RuleBasedStateMachine):
         assert set(self.gateway.revoked_since([*self.valid, *self.gone])) == self.gone
 
 
+@pytest.mark.hypothesis
 def test_two_writers_and_a_gateway_agree_on_who_may_enter(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda file: None)
     run_state_machine_as_test(lambda: TwoWriters(Home(tmp_path_factory.mktemp("keys"))))

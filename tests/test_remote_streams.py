@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,16 @@ def test_a_document_waits_no_longer_than_one_look(bench: Bench, writer: JsonlWri
     start(writer)
     bench.pump(turns=1)
     assert reader.names() == ["start"] and streams_module.LOOK_S == 0.05
+
+
+def test_a_run_that_begins_after_a_long_quiet_comes_at_the_next_look(bench: Bench, writer: JsonlWriter) -> None:
+    reader = Reader()
+    bench.subscribe(reader, ALL)
+    start(writer, "r1")
+    bench.pump(20)
+    start(writer, "r2")
+    bench.pump()
+    assert list(reader.have) == ["r1", "r2"]
 
 
 def test_a_line_that_is_not_whole_yet_is_not_sent(bench: Bench, writer: JsonlWriter, runs: Path) -> None:
@@ -445,6 +456,19 @@ def test_who_has_all_of_a_run_gets_nothing_of_it(bench: Bench, writer: JsonlWrit
     assert reader.messages == []
 
 
+def test_who_has_all_but_a_line_that_is_being_written_gets_that_line(bench: Bench, writer: JsonlWriter, runs: Path) -> None:
+    start(writer)
+    reader = Reader()
+    reader.have = {"r1": 1}
+    with (runs / "r1.jsonl").open("ab", buffering=0) as file:
+        file.write(b'["event_page", {"a"')
+        bench.subscribe(reader, ALL)
+        bench.pump(2)
+        file.write(b": 1}]\n")
+    bench.pump()
+    assert [content["doc"] for content in reader.of("document")] == [{"a": 1}]
+
+
 def test_who_has_more_of_a_run_than_there_is_goes_on_behind_it(bench: Bench, writer: JsonlWriter) -> None:
     """A power cut has taken a document that had been sent: the next ones count on from there."""
     start(writer)
@@ -675,6 +699,12 @@ class Interleaved(RuleBasedStateMachine):
             assert all(name == "olga" or self.users[run] == name for run in reader.have)
 
     def teardown(self) -> None:
+        try:
+            self.everything_comes()
+        finally:
+            shutil.rmtree(self.folder)
+
+    def everything_comes(self) -> None:
         for name, reader in self.readers.items():
             reader.room = 10**9
             self.a_reader_comes(name, 100_000)
@@ -690,6 +720,7 @@ class Interleaved(RuleBasedStateMachine):
                 assert docs == [json.loads(line) for line in whole[:expected]]
 
 
+@pytest.mark.hypothesis
 def test_any_interleaving_delivers_each_document_once_and_in_order(tmp_path_factory: pytest.TempPathFactory) -> None:
     run_state_machine_as_test(lambda: Interleaved(tmp_path_factory.mktemp("runs")))
 
