@@ -22,6 +22,28 @@ SAFE_S = 4.0
 """Wall seconds in which a bridge has to say how making its instrument safe went."""
 
 
+def world_file(home: Home, *, is_new: bool, say: Callable[[str], None]) -> str:
+    """Where the simulated world of a session is kept; empty for nowhere, when another session keeps its own there.
+
+    Parameters
+    ----------
+    home : Home
+    is_new : bool
+        Whether the session begins with a fresh world: what an earlier one left is discarded.
+    say : callable
+        Told when that cannot be done.
+    """
+    from sim.world_file import discard
+
+    if is_new:
+        try:
+            discard(home.world)
+        except ServiceError as error:
+            say(f"{error}; the simulated world of this session ends with it, and its campaigns cannot be resumed")
+            return ""
+    return str(home.world)
+
+
 class Processes:
     """A simulator, where something is simulated, and one bridge for each instrument.
 

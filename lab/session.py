@@ -12,10 +12,8 @@ import importlib
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,9 +25,11 @@ from lab.core.errors import LabError, ServiceError
 from lab.core.interlocks import InterlockState
 from lab.home import Home
 from lab.lease import Lease
-from lab.processes import Processes
+from lab.logs import log_to
+from lab.processes import Processes, world_file
 from lab.services import Child, client_environment, free_ports
 from lab.virtual_time import VirtualTime
+from lab.warming import warm_up
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
@@ -153,7 +153,7 @@ class Session:
         self.home.prepare()
         if self.attachment is None and not (self._is_brief and self.lab.is_simulated):  # such a one has a laboratory of its own
             self._lease = Lease.take(self.home, getpass.getuser(), self._purpose)
-        _log_to(self.home.logs / "session.log")
+        log_to(self.home.logs / "session.log")
         self._reach_instruments()
         # libca prints every lost connection over the operator's screen; the devices say it in words.
         importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
@@ -317,27 +317,14 @@ class Session:
         os.environ.update(client_environment(ports))
         self.processes = Processes(self.lab, self.home, dict(zip(self.lab.instruments, ports, strict=True)), speed=self.clock.speed,
                                    faults=self._faults, virtual=self.virtual)
-        self.processes.start(self._world_file(), lambda: importlib.import_module("ophyd"))  # two seconds that the bridges need anyway
+        world = "" if self._is_brief else world_file(self.home, is_new=self.is_new_world, say=self.say)
+        self.processes.start(world, lambda: importlib.import_module("ophyd"))  # two seconds that the bridges need anyway
         self.endpoints = self.processes.endpoints
 
     @property
     def simulator(self) -> Child | None:
         """The session's own; None where nothing is simulated, and when attached."""
         return self.processes.simulator if self.processes is not None else None
-
-    def _world_file(self) -> str:
-        """Where the simulated world is kept; empty for nowhere, when another session keeps its own there."""
-        from sim.world_file import discard
-
-        if self._is_brief:
-            return ""
-        if self.is_new_world:
-            try:
-                discard(self.home.world)
-            except ServiceError as error:
-                self.say(f"{error}; the simulated world of this session ends with it, and its campaigns cannot be resumed")
-                return ""
-        return str(self.home.world)
 
     def _open_records(self) -> None:
         from bluesky import RunEngine
@@ -361,20 +348,8 @@ class Session:
             self.RE.subscribe(self.catalogue.callback)
 
     def warm_up(self, configs: Sequence[CampaignConfig]) -> None:
-        """Import what is slow to import while the first samples are made, so that nobody waits for it later."""
-
-        def load() -> None:
-            began = time.monotonic()
-            from lab.instruments import geometry_of
-            from lab.records.evaluate import warm_up
-
-            if any(config.evaluate.kind == "phases" for config in configs):
-                warm_up(geometry_of(self.lab))
-            if any(config.optimizer.engine == "ax" for config in configs):
-                importlib.import_module("lab.optimise.model_based").load()
-            log.info("warmed up in %.1f s", time.monotonic() - began)
-
-        threading.Thread(target=load, name="warm-up", daemon=True).start()
+        """Import what is slow to import while the first samples are made (`lab.warming`)."""
+        warm_up(self.lab, configs)
 
     def _lose(self, cause: str) -> None:
         """The simulator died: end the plan, and let no bridge look for ports that may soon belong to somebody else."""
@@ -407,17 +382,3 @@ class Session:
     def _say_and_note(self, text: str) -> None:
         log.warning(text)
         self.say(text)
-
-
-def _log_to(path: Path) -> None:
-    """What libraries and this process log goes to a file: the screen is for what a person has to know."""
-    from bluesky.log import config_bluesky_logging
-
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    for chatterer in ("httpx", "tiled", "alembic"):
-        logging.getLogger(chatterer).setLevel(logging.WARNING)
-    config_bluesky_logging(file=str(path), color=False, level="WARNING")

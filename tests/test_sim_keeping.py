@@ -25,6 +25,7 @@ from lab.core.clock import ManualClock
 from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, ServiceError
 from lab.home import Home
+from lab.processes import world_file
 from lab.session import Session
 from sim.keeping import Changes, KeptWorld
 from sim.thermal import AMBIENT_C
@@ -414,10 +415,9 @@ def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:
 def test_a_new_session_begins_with_a_fresh_world_and_a_resumed_one_goes_on(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.world.write_text("kept")
-    assert Session(LABORATORY, home, keeps_world=True)._world_file() == str(home.world)
-    assert Session(LABORATORY, home, is_brief=True)._world_file() == ""
+    assert world_file(home, is_new=Session(LABORATORY, home, keeps_world=True).is_new_world, say=print) == str(home.world)
     assert home.world.read_text() == "kept"
-    assert Session(LABORATORY, home)._world_file() == str(home.world)
+    assert world_file(home, is_new=Session(LABORATORY, home).is_new_world, say=print) == str(home.world)
     assert not home.world.exists()
 
 
@@ -425,7 +425,7 @@ def test_a_new_session_leaves_the_world_of_one_that_lives_alone_and_says_so(tmp_
     home, said = Home(tmp_path), list[str]()
     living = Kept(home.world)
     monkeypatch.setattr(discard, "__defaults__", (0.0,))
-    assert Session(LABORATORY, home, say=said.append)._world_file() == ""
+    assert world_file(home, is_new=True, say=said.append) == ""
     assert "another simulator keeps its world there" in said[0]
     assert "its campaigns cannot be resumed" in said[0]
     assert home.world.exists()
