@@ -43,7 +43,7 @@ class Entry:
     who, role, key : str
         Of the key with which the connection was made; empty where none was accepted. Of the public key the first characters are kept.
     method : str
-        What is no method stands as ``?``, with its beginning in `what`.
+        Of `roles.METHODS`, or ``connect``, ``subscribe``; what is no method stands as ``?``, with its beginning in `what`.
     what : str
         In short, what it was about (`what_of`).
     outcome : str
@@ -59,7 +59,7 @@ class Entry:
 
     def cleaned(self) -> Entry:
         """The same, short and printable."""
-        is_ours = self.method in METHODS or self.method in ("connect", "subscribe", "audit")
+        is_ours = self.method in METHODS or self.method in ("connect", "subscribe", "audit", "?")
         what = self.what if is_ours else f"{self.method[:40]!r} {self.what}"
         return Entry(escaped(self.who, 64), escaped(self.role, 16), escaped(self.key[:_SHORT_KEY], 32), self.method if is_ours else "?",
                      escaped(what), escaped(self.outcome, 200))
