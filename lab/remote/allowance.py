@@ -11,6 +11,10 @@ SHUT_OUT_S = 5.0
 """For how long a key that goes on after it was refused cannot connect."""
 
 
+ENTRIES, ENTRIES_PER_S = 4, 4.0
+"""How often a key may connect: so many times its connections at once, and so many a second."""
+
+
 class Allowance:
     """Of one key.
 
@@ -24,6 +28,8 @@ class Allowance:
     def __init__(self, traffic: Traffic, now: float) -> None:
         self._rate, self._burst = traffic.requests_per_s, float(traffic.burst)
         self._tokens, self._at = self._burst, now
+        self._most_entries = float(ENTRIES * traffic.connections)
+        self._entries = self._most_entries
         self._n_refused = 0.0
         self._shut_out_until = now
         self.n_outstanding = 0
@@ -44,6 +50,14 @@ class Allowance:
         self._tokens -= cost
         return True
 
+    def enter(self, now: float) -> bool:
+        """Whether one more connection may be made now."""
+        self._fill(now)
+        if self._entries < 1.0 or self.is_shut_out(now):
+            return False
+        self._entries -= 1.0
+        return True
+
     def is_abused(self) -> bool:
         """Whether as much was refused as a full bucket would have held; it is forgotten as fast as the bucket is filled."""
         return self._n_refused > self._burst
@@ -58,8 +72,12 @@ class Allowance:
     def is_full(self, now: float) -> bool:
         """Whether there is nothing to remember of it."""
         self._fill(now)
-        return self._tokens >= self._burst and not self.n_outstanding and not self.is_shut_out(now)
+        is_filled = self._tokens >= self._burst and self._entries >= self._most_entries
+        return is_filled and not self.n_outstanding and not self.is_shut_out(now)
 
     def _fill(self, now: float) -> None:
-        filled, self._at = self._rate * (now - self._at), now
+        passed = max(0.0, now - self._at)
+        self._at += passed
+        filled = self._rate * passed
+        self._entries = min(self._most_entries, self._entries + ENTRIES_PER_S * passed)
         self._tokens, self._n_refused = min(self._burst, self._tokens + filled), max(0.0, self._n_refused - filled)

@@ -15,19 +15,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 HANDSHAKE_S = 5.0
-"""Within which libzmq ends a connection whose key has not been accepted; what is older has been let in."""
+"""Within which libzmq ends a connection whose key has not been accepted."""
 
-YOUNG_AT_ONCE, YOUNG_AT_MOST = 64, 256
-"""Connections that may still be at their handshake: beyond the first number those older than `PATIENCE_S` end, beyond the second any, the oldest first."""
+LET_IN_BYTES = 270
+"""Acknowledged by the other end of a connection that was let in, at least: greeting 64, WELCOME 170, READY 67 (https://rfc.zeromq.org/spec/26/). Who is not
+let in is sent an ERROR of 12 instead, or nothing. libzmq says that a handshake has succeeded, but not on which connection."""
 
-PATIENCE_S = 0.5
-"""An honest handshake takes milliseconds, and some round trips."""
+YOUNG_AT_ONCE, YOUNG_AT_MOST = 256, 512
+"""Connections at their handshake: beyond the first number those older than `PATIENCE_S` end, beyond the second any, the oldest first."""
+
+PATIENCE_S = 2.0
+"""An honest handshake takes milliseconds, and some round trips; but all clients come at once when a gateway comes back."""
 
 YOUNG_BYTES = 32_000_000
-"""Held by all connections together that have not said anything yet."""
+"""Held by all connections together that have not been let in yet."""
 
 SILENT_AT_MOST = 256
-"""Connections that were let in and have not said anything yet; they say it within `SILENT_S`, or connect again."""
+"""Connections that were let in and have not said anything within `SILENT_S`: beyond this number the oldest end, and connect again when they have."""
 SILENT_S = 60.0
 
 IDLE_S = 3600.0
@@ -36,8 +40,8 @@ IDLE_S = 3600.0
 SPARE_BYTES = 1_000_000
 """Held beyond the longest message: what is in the system's own buffers."""
 
-_BYTES_RECEIVED = 128
-"""Offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h, since 4.1)."""
+_BYTES = 120
+"""Offset of tcpi_bytes_acked and tcpi_bytes_received in struct tcp_info (linux/tcp.h, since 4.1)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -66,16 +70,18 @@ class Connection:
     identity: bytes = b""
     n_messages: int = 0
     n_abuses: int = 0
+    is_let_in: bool = False
     is_ending: bool = False
     n_received: int = 0
     """Bytes that had come when it was last seen with nothing held."""
     was_heard: bool = False
     """Since it was last looked at."""
 
-    def received(self) -> int:
-        """Bytes that have come."""
-        info = self.line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
-        return int(struct.unpack_from("Q", info, _BYTES_RECEIVED)[0])
+    def look(self) -> int:
+        """Bytes that have come; and whether it has been let in since."""
+        acknowledged, received = struct.unpack_from("QQ", self.line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES + 16), _BYTES)
+        self.is_let_in = self.is_let_in or acknowledged >= LET_IN_BYTES
+        return int(received)
 
     def end(self) -> None:
         """End it at once; the table forgets it when libzmq says that it is gone."""
@@ -181,7 +187,7 @@ class Connections:
         young: list[tuple[int, Connection]] = []
         for one in self:
             try:
-                received = one.received()
+                received = one.look()
             except OSError:
                 continue  # libzmq will say that it is gone
             if one.was_heard:
@@ -189,7 +195,7 @@ class Connections:
             held = received - one.n_received
             if held > self._message_bytes + SPARE_BYTES:
                 yield "more than a message, and none was whole", one
-            elif not one.key:
+            elif not one.is_let_in:
                 young.append((held, one))
         young.sort(key=lambda row: row[0], reverse=True)
         total = sum(held for held, _ in young)
@@ -197,7 +203,7 @@ class Connections:
             if total <= YOUNG_BYTES:
                 break
             total -= held
-            yield "too much from those who have said nothing yet", one
+            yield "too much from those who have not been let in", one
 
     def _idle(self, now: float) -> Iterator[tuple[str, Connection]]:
         for one in self:
@@ -206,12 +212,12 @@ class Connections:
 
     def _too_many(self, now: float) -> Iterator[tuple[str, Connection]]:
         silent = [one for one in self if not one.key and not one.is_ending]  # in the order of their beginning
-        young = [one for one in silent if now - one.since <= HANDSHAKE_S + 1.0]
+        young = [one for one in silent if not one.is_let_in]
         for place, one in enumerate(young):
             n_left = len(young) - place
             if n_left > YOUNG_AT_MOST or (n_left > YOUNG_AT_ONCE and now - one.since > PATIENCE_S):
                 yield "too many at their handshake", one
-        old = [one for one in silent if now - one.since > SILENT_S]
+        old = [one for one in silent if one.is_let_in and now - one.since > SILENT_S]
         for one in old[: max(0, len(old) - SILENT_AT_MOST)]:
             yield "too many that say nothing", one
         for one in silent[: max(0, len(self) - self._most)]:

@@ -136,9 +136,7 @@ class Gateway:
         if not key.is_valid:
             self._audit.note(entry_of(_who(key), "connect", "", "revoked key"))
             return 400
-        if public in self._allowances and self._allowances[public].is_shut_out(time.monotonic()):
-            return 300
-        return 200
+        return 200 if self._allowance(public).enter(time.monotonic()) else 300
 
     def _look_at_keys(self) -> None:
         """End the connections of keys that have been revoked."""
@@ -151,6 +149,11 @@ class Gateway:
                 log.warning("%s: the key was revoked; %d connections ended", key.name if key else "somebody", len(connections))
                 entry = entry_of(_who(key), "connect", "", "ended: revoked key") if key else Entry("", "", public, "connect", "", "ended: unknown key")
                 self._audit.note(entry)
+    def _allowance(self, public: str) -> Allowance:
+        if public not in self._allowances:
+            self._allowances[public] = Allowance(self._traffic, time.monotonic())
+        return self._allowances[public]
+
     def _gone(self, connection: Connection) -> None:
         self._streams.gone(connection)
 
@@ -175,7 +178,7 @@ class Gateway:
         if arrival.is_first and len(self.door.connections.of_key(key.public)) > self._traffic.connections:
             self._end(connection, who, f"more than {self._traffic.connections} connections of one key", now)
             return
-        allowance = self._allowances.setdefault(key.public, Allowance(self._traffic, now))
+        allowance = self._allowance(key.public)
         if not allowance.take(arrival.size, now):
             self._slow_down(arrival, who, allowance, now)
             return
@@ -225,7 +228,7 @@ class Gateway:
         """End a connection that takes too much, and let nobody in with its key for a while."""
         log.warning("%s: connection ended: %s", who.name, why)
         self._audit.note(entry_of(who, "connect", "", f"ended: {why}"))
-        self._allowances.setdefault(who.key, Allowance(self._traffic, now)).shut_out(now)
+        self._allowance(who.key).shut_out(now)
         connection.end()
 
     def _send(self, ticket: Ticket, payload: bytes) -> None:
