@@ -212,6 +212,19 @@ def test_a_request_that_is_named_is_done_once(lab: QueueLaboratory) -> None:
     assert lab.ask(BOB, "lab_request", request="r60")["is_known"] is False
 
 
+def test_the_refusal_of_a_named_request_is_its_answer(lab: QueueLaboratory) -> None:
+    item = lab.add(BOB, "work", 61)
+    first, second = (lab.ask(ALICE, "queue_item_remove", uid=item, request="r61") for _ in range(2))
+    assert "your own items" in first["msg"] and second == {**first, "repeated": True}
+
+
+@pytest.mark.parametrize("params", [{"uid": [1]}, {"uid": {}}, {"pos": "middle"}, {"pos": True}, {"pos": 10**9}, {}])
+def test_positions_that_are_none_are_refused_in_words(lab: QueueLaboratory, params: dict[str, Any]) -> None:
+    for method, more in (("queue_item_remove", {}), ("queue_item_move", {"pos_dest": "front", "before_uid": [1]})):
+        answer = lab.ask(ALICE, method, **params, **more)
+        assert not answer["success"] and "allowed: " in answer["msg"]
+
+
 def test_methods_that_do_not_exist_are_refused_in_words(lab: QueueLaboratory) -> None:
     assert "one of the laboratory's methods" in lab.ask(ADA, "os_system", command="rm")["msg"]
     assert "the parameters lock_key" in lab.ask(OSCAR, "queue_start", shell="sh")["msg"]

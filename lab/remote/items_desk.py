@@ -240,9 +240,9 @@ def _move(steward: Steward, who: Who, view: View, entries: Sequence[Entry], para
     moved = {entry.uid for entry in entries}
     if all(params.get(key) is None for key in ("pos_dest", "before_uid", "after_uid")):
         raise refuse("queue", "pos_dest", None, "one of pos_dest, before_uid, after_uid")
-    if {params.get("before_uid"), params.get("after_uid")} & {key for entry in entries for key in (entry.uid, entry.item)}:
-        raise refuse("queue", "before_uid" if params.get("before_uid") is not None else "after_uid", params.get("before_uid") or params.get("after_uid"),
-                     "an item that is not moved itself")
+    for key in ("before_uid", "after_uid"):
+        if any(params.get(key) in (entry.uid, entry.item) for entry in entries):
+            raise refuse("queue", key, params[key], "an item that is not moved itself")
     others = View(tuple(entry for entry in view.entries if entry.uid not in moved), view.running)
     before = place_of(others, params, who, "pos_dest")
     place: Params = {"before_uid": others.entries[position(others.entries, before)].uid} if before else {"pos_dest": "back"}

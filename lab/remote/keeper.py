@@ -58,7 +58,7 @@ class Keeper:
         Raises
         ------
         ManagerGone, ManagerRefused
-            They were taken back then, and that is on record, too.
+            All of them were taken back then, and that is on record, too.
         """
         with self.lock:
             rows = self.ledger.add_items(items, before=before, errand=errand)
@@ -71,9 +71,9 @@ class Keeper:
             try:
                 self._put(queued, before)
             except (ManagerGone, ManagerRefused) as error:
-                for row in queued:
-                    self._take_back(row, f"it could not be queued: {error}")
-                raise
+                taken_back = [self._is_taken_back(row, f"it could not be queued: {error}") for row in queued]
+                if all(taken_back):
+                    raise
         return [self.ledger.item(row.id) for row in rows]
 
     def view(self) -> View:
@@ -128,11 +128,14 @@ class Keeper:
                     raise
             time.sleep(0.2)
 
-    def _take_back(self, row: ItemRow, cause: str) -> None:
+    def _is_taken_back(self, row: ItemRow, cause: str) -> bool:
+        """False when it has begun: the RE Manager had it, and only its answer was lost."""
         try:
             self.ledger.remove_item(row.id, cause)
-        except LedgerError as error:  # it has begun: the RE Manager had it, and only its answer was lost
+        except LedgerError as error:
             log.warning("%s: %s", row.words, error)
+            return False
+        return True
 
     def _find(self, item: str) -> ItemRow | None:
         if not item:

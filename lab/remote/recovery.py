@@ -275,9 +275,9 @@ class Watch:
     def _why_it_stopped(self) -> str | None:
         """Which item ended badly since the queue was started; None: the RE Manager has forgotten that it runs by itself."""
         since = self.going.since_wall
-        bad = [item for item in self._ledger.items(("failed", "aborted", "stopped"), limit=20)
+        bad = [item for item in self._ledger.items(("failed", "aborted", "stopped"))
                if item.began_wall is not None and item.ended_wall is not None and item.ended_wall > since]
-        stops = [item for item in self._ledger.items(("completed",), limit=20)
+        stops = [item for item in self._ledger.items(("completed",))
                  if item.kind == "instruction" and item.ended_wall is not None and item.ended_wall > since]
         if not bad and not stops:
             return None

@@ -48,7 +48,10 @@ LOOK_EVERY_S = 0.25
 """Between two looks at worker, manager and queue."""
 
 N_AT_ONCE = 8
-"""Requests that are worked on side by side; a rehearsal may take some seconds."""
+"""Requests that are worked on side by side, of those that may take long, and as many of the others."""
+
+SLOW = frozenset({"queue_item_add", "queue_item_add_batch", "queue_item_update", "queue_item_execute", "lab_campaign_submit", "lab_data"})
+"""They rehearse, or read much: however many are sent, they keep nobody from stopping the queue."""
 
 LONGEST_REQUEST = 120
 """Characters of the name that a client gives to a write."""
@@ -110,10 +113,8 @@ class Steward:
             if "request" in params and method in METHODS and METHODS[method].is_write:
                 return self._once(who, method, params["request"], rest, handler)
             return handler(self, who, dict(params) if method == "lab_request" else rest)
-        except ConfigError as error:
-            return {"success": False, "msg": str(error), "problems": [problem.as_dict() for problem in problems_of(error)]}
         except LabError as error:
-            return {"success": False, "msg": str(error)}
+            return refusal(error)
         except Exception as error:  # a mistake of ours must not end the one that everybody needs; its trace is in the log
             log.exception("%s of %s", method, who.name)
             return {"success": False, "msg": f"{method}: a mistake in the steward: {type(error).__name__}: {error} (log: {self.layout.log_of('steward')})"}
@@ -149,7 +150,10 @@ class Steward:
         if before is not None and errand.method not in DONE_ONCE_OR_NOT:
             return {"success": False, "msg": f"request {errand.name} ({errand.method}) was begun at {before.begun_wall}, and how it ended is not on record: "
                                              "the steward died meanwhile; look (lab queue list, lab status) before you ask for it again"}
-        answer = handler(self, who, dict(params))
+        try:
+            answer = handler(self, who, dict(params))
+        except LabError as error:
+            answer = refusal(error)
         self.ledger.end_errand(errand, answer)
         return answer
 
@@ -163,6 +167,15 @@ class Steward:
 
 
 Handler = Callable[[Steward, Who, dict[str, Any]], dict[str, Any]]
+
+
+
+def refusal(error: LabError) -> dict[str, Any]:
+    """What went wrong, as an answer: with field, given and allowed where they are known."""
+    if isinstance(error, ConfigError):
+        return {"success": False, "msg": str(error), "problems": [problem.as_dict() for problem in problems_of(error)]}
+    return {"success": False, "msg": str(error)}
+
 
 DONE_ONCE_OR_NOT = ("queue_item_add", "queue_item_add_batch", "queue_item_execute", "lab_campaign_submit", "lab_retry")
 """Writes whose items are recorded in one transaction with the client's name for them: without items, nothing has been done."""
@@ -200,13 +213,13 @@ class Service:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
         try:
-            with ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="desk") as desks:
+            with ThreadPoolExecutor(N_AT_ONCE, "quick") as quick, ThreadPoolExecutor(N_AT_ONCE, "slow") as slow:
                 while not self._ends.is_set():
                     ready = dict(poller.poll())
                     if self._wake in ready:
                         self._send_answers()
                     if self._socket in ready:
-                        self._receive(desks)
+                        self._receive(quick, slow)
             self._send_answers()
         finally:
             self._ends.set()
@@ -223,7 +236,7 @@ class Service:
             except Exception:  # the watch has to go on, whatever one look meets; the trace is in the log
                 log.exception("watch")
 
-    def _receive(self, desks: ThreadPoolExecutor) -> None:
+    def _receive(self, quick: ThreadPoolExecutor, slow: ThreadPoolExecutor) -> None:
         while True:
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT)
@@ -239,7 +252,7 @@ class Service:
             except (ValueError, KeyError, TypeError) as error:
                 log.error("a request that the gateway should not have passed on: %s: %s", type(error).__name__, error)
                 continue
-            desks.submit(self._work, envelope, who, method, params)
+            (slow if method in SLOW else quick).submit(self._work, envelope, who, method, params)
 
     def _work(self, envelope: list[bytes], who: Who, method: str, params: dict[str, Any]) -> None:
         answer = self._steward.answer(who, method, params)
