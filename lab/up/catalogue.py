@@ -107,12 +107,12 @@ def main() -> int:
     log_to_stderr()
     for chatterer in ("httpx", "alembic", "tiled"):
         logging.getLogger(chatterer).setLevel(logging.WARNING)
-    os.nice(5)  # never in the way of instruments and queue
     home = Home(Path(layout.home))
     host, _, port = layout.tiled.removeprefix("http://").rpartition(":")
     feed = Feed(home.runs, Catalogue(home.catalogue, connect=lambda _, __: connect_by_http(layout.tiled, layout.tiled_key)))
 
     def serves() -> None:
+        os.nice(5)  # from now on never in the way of instruments and queue
         feed.start()
         say_ready()
 
@@ -131,4 +131,7 @@ def _end(feed: Feed, server: _Server) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _status = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(_status)  # everything is filed and closed; to take Tiled's thousand modules apart takes longer than to serve

@@ -35,7 +35,7 @@ class Service:
 
 _MODULES: tuple[tuple[str, str, str, float, tuple[str, ...]], ...] = (
     ("instruments", "simulator and bridges", "lab.up.instruments", 40.0, ()),
-    ("catalogue", "Tiled, for people who look at data", "lab.up.catalogue", 20.0, ()),
+    ("catalogue", "Tiled, for people who look at data", "lab.up.catalogue", 30.0, ()),
     ("queue", "the RE Manager and its worker", "lab.up.queue", 90.0, ("redis", "instruments")),
     ("steward", "the only one that changes the queue", "lab.remote.steward", 20.0, ("queue",)),
     ("gateway", "the door for remote scientists", "lab.remote.gateway", 10.0, ("steward",)),
