@@ -446,6 +446,25 @@ def test_a_gateway_that_comes_back_sends_the_rest(bench: Bench, writer: JsonlWri
     assert reader.names() == ["start", "stop"]
 
 
+def test_a_reader_whose_clock_goes_before_misses_no_run_of_a_break(bench: Bench, writer: JsonlWriter) -> None:
+    wish = {**ALL, "since": 1000.0}
+    reader = Reader()
+    start(writer, "r0", wall=100.0)
+    stop(writer, "r0")
+    bench.pump()
+    bench.subscribe(reader, wish)
+    start(writer, "r1", wall=500.0)
+    bench.pump()
+    bench.streams.gone(reader)
+    stop(writer, "r1")
+    start(writer, "r2", wall=600.0)
+    stop(writer, "r2")
+    bench.pump(2)
+    bench.subscribe(reader, wish)
+    bench.pump()
+    assert reader.have == {"r1": 2, "r2": 2}
+
+
 def test_who_has_all_of_a_run_gets_nothing_of_it(bench: Bench, writer: JsonlWriter) -> None:
     start(writer)
     stop(writer)

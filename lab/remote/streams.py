@@ -76,6 +76,7 @@ class _Subscription:
     listing: int
     credit: int
     heard: float
+    since: float
     n_matched: int = 0
     """Runs that have been compared with the wish."""
     places: dict[str, _Place] = field(default_factory=dict)
@@ -195,7 +196,7 @@ class Streams(Generic[Reader]):
         if n_others >= self._remote.traffic.subscriptions:
             raise NotAllowed(f"subscribe: this key has {n_others} subscriptions; allowed: {self._remote.traffic.subscriptions} at one time")
         # What the first listing finds was there before anybody could subscribe.
-        found = _Subscription(who, encoding, wish, rule, max(1, self._files.listing), credit, self._clock())
+        found = _Subscription(who, encoding, wish, rule, max(1, self._files.listing), credit, self._clock(), wish.since)
         if self._info is not None:
             found.n_console = self._info.console.last
         self._readers[reader] = found
@@ -327,7 +328,10 @@ class Streams(Generic[Reader]):
             return
         for run in self._files.runs[one.n_matched:one.n_matched + MATCHED_AT_ONCE]:
             one.n_matched += 1
-            if one.wish.is_about(run, one.listing) and may_see(one.rule, one.who.name, run.user):
+            if run.uid in one.wish.have:
+                # Whoever has this run wants those after it, too: `since` is of the client's clock, which may go before ours.
+                one.since = min(one.since, run.started)
+            if one.wish.is_about(run, one.listing, one.since) and may_see(one.rule, one.who.name, run.user):
                 place = _Place(run, to_skip=one.wish.have.get(run.uid, 0))
                 one.places[run.uid] = one.behind[run.uid] = place
 

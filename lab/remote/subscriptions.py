@@ -44,7 +44,7 @@ class Wish:
     have: Mapping[str, int] = field(default_factory=dict)
     since: float = 0.0
 
-    def is_about(self, run: Run, listing: int) -> bool:
+    def is_about(self, run: Run, listing: int, since: float) -> bool:
         """Whether a run's documents are wanted, whoever may see them.
 
         Parameters
@@ -52,12 +52,14 @@ class Wish:
         run : Run
         listing : int
             Of `RunFiles`, when the subscription began: what was found later is new.
+        since : float
+            As the wish has it, or earlier.
         """
         if self.documents == "item":
             return run.item == self.id
         if self.documents == "campaign":
             return run.campaign == self.id
-        return self.documents == "all" and (run.uid in self.have or run.started >= self.since or not run.is_stopped or run.listing > listing)
+        return self.documents == "all" and (run.uid in self.have or run.started >= since or not run.is_stopped or run.listing > listing)
 
 
 def wish_of(message: Mapping[str, Any]) -> Wish:
