@@ -31,15 +31,23 @@ HELP = """\
 [bold]Measure[/]      RE(bp.count(\\[{plate}], num=5, delay=1))      %ct  one reading of the detectors
 [bold]Samples[/]      RE(bps.mv(arm, Pick("rack.1")))   then Place("{synthesiser}"), Park()
              RE(bps.mv({synthesiser}, Dose({{"{liquid}": 0.2}}, key="by-hand-1")))
-[bold]Campaign[/]     campaign("examples/perovskite.yaml")     Ctrl-C once ends it safely
+[bold]Campaign[/]     {campaign}
 [bold]Ctrl-C[/]       in RE(...): twice pauses; then RE.resume(), RE.stop() (clean end) or RE.abort()
 [bold]Data[/]         catalogue[-1]             the newest run, in Tiled; lab.catalogue_status()
              ledger.campaigns()        {home}/ledger.sqlite
 [bold]Stop[/]         lab.make_safe()           heater off, pumps stopped, motion stopped, disarmed
-             exit                      does that too, and ends bridges and simulator
+             exit                      {exit}
 [bold]Logs[/]         {home}/logs/NAME.log
 """
 
+
+HERE = {"campaign": 'campaign("examples/perovskite.yaml")     Ctrl-C once ends it safely',
+        "exit": "does that too, and ends bridges and simulator"}
+"""What is so at a console with a session of its own."""
+
+ATTACHED = {"campaign": 'run_campaign("/home/me/campaign.yaml")     or queue it: lab queue submit FILE',
+            "exit": "leaves; the laboratory goes on"}
+"""What is so in the kernel of a laboratory that is up, where ``campaign`` is the plan of the queue."""
 
 READY_S = 120.0
 """Wall seconds for one instrument to get ready."""
@@ -66,7 +74,7 @@ class LabHandle:
         plate = next((name for name, c in lab.instruments.items() if c.kind == "hotplate"), "hotplate")
         synthesiser = next(iter(lab.stations_of("synthesiser")), "synthesiser")
         self._console.print(HELP.format(devices=", ".join(self._session.devices), liquid=liquid, plate=plate, synthesiser=synthesiser,
-                                        home=self.home))
+                                        home=self.home, **(HERE if self._session.attachment is None else ATTACHED)))
 
     def health(self) -> None:
         """Every instrument: what it is, what it does, what is wrong with it."""

@@ -57,7 +57,8 @@ def open_worker() -> dict[str, Any]:
     shell = _shell()
     if shell is not None:
         furnish(shell, session)
-    return {**namespace(session), **make_plans(session)}
+    names = namespace(session)
+    return {**names, "run_campaign": names["campaign"], **make_plans(session)}  # the plan of the queue is called campaign, too
 
 
 def _await_instruments(layout: Layout) -> None:
