@@ -157,6 +157,13 @@ def test_documents_come_through_the_door(behind: Behind) -> None:
         assert json.loads(came[1])["doc"] == start
 
 
+def test_who_subscribes_is_on_record(behind: Behind, until: Callable[..., None]) -> None:
+    lines = behind.home.path / "audit" / "0001.jsonl"
+    with behind.client(behind.key("listener", "operator")) as client:
+        client.socket.send(json.dumps({"subscribe": {"status": True}, "credit": 10}).encode())
+        until(lambda: [json.loads(line)["outcome"] for line in lines.read_text().splitlines() if "listener" in line and "subscribe" in line] == ["done"])
+
+
 def test_a_gateway_that_is_killed_is_followed_by_another_and_clients_go_on(behind: Behind) -> None:
     with behind.client(behind.key("alice")) as client:
         assert client.ask("status")["success"]

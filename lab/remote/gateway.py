@@ -194,8 +194,9 @@ class Gateway:
 
     def _control(self, connection: Connection, who: Who, heard: wire.StreamControl) -> None:
         words = self._streams.control(connection, who, heard.message, heard.encoding)
+        if words is not None or "subscribe" in heard.message:  # credit and signs of life are no requests
+            self._audit.note(entry_of(who, "subscribe", "", words or "done"))
         if words is not None:
-            self._audit.note(entry_of(who, "subscribe", "", words))
             self.door.send(connection, [b"end", wire.encode({"success": False, "msg": words}, heard.encoding)])
 
     def _push(self, connection: Connection, frames: list[bytes]) -> bool:
