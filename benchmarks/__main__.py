@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.figures import MET, MISSED
 
-MODULES = ("startup", "link", "devices", "frames", "turnaround", "lanes", "schedule", "virtual", "overlap", "dry_run", "suggestion", "demo")
+MODULES = ("startup", "link", "devices", "frames", "turnaround", "lanes", "schedule", "virtual", "overlap", "dry_run", "suggestion", "up", "gateway", "watchers", "demo")
 
 
 def main() -> int:

@@ -1,0 +1,104 @@
+"""A laboratory that is up, for a benchmark, with keys for many clients; and those clients, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.home import Home
+from lab.layout import Layout
+from lab.remote.key_files import KeyFile, load_key
+
+ROOT = Path(__file__).parent.parent
+LAB = str(Path(sys.executable).parent / "lab")
+
+
+@dataclass(frozen=True)
+class Up:
+    """A laboratory that is up.
+
+    Parameters
+    ----------
+    home : Path
+    layout : Layout
+    key : KeyFile
+        Of its owner.
+    """
+
+    home: Path
+    layout: Layout
+    key: KeyFile
+
+    def new_key(self, name: str, role: str) -> Path:
+        """The key file of a new client."""
+        path = self.home / f"{name}.key"
+        self.do("keys", "new", name, "--role", role, "--out", str(path))
+        return path
+
+    def do(self, *arguments: str) -> str:
+        """Run ``lab ...`` in it; its standard output."""
+        done = subprocess.run([LAB, *arguments], env=_environment(self.home), cwd=ROOT, capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            raise SystemExit(f"lab {' '.join(arguments)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+
+@contextmanager
+def up() -> Iterator[Up]:
+    """The laboratory of examples/lab.yaml, up in a folder that goes away."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        home = Path(folder)
+        environment = _environment(home)
+        subprocess.run([LAB, "up", "examples/lab.yaml", "--listen", "127.0.0.1:0"], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=300)
+        try:
+            layout = Layout.load(Home(home))
+            (own,) = (home / "keys").glob("*.key")
+            assert layout is not None
+            yield Up(home, layout, load_key(own))
+        finally:
+            subprocess.run([LAB, "down", "--now"], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=300)
+
+
+class Crowd:
+    """Many clients, in a process of their own that gives way to all others: in life they are other machines.
+
+    Parameters
+    ----------
+    laboratory : Up
+    n_clients, n_keys : int
+        Connections, and the keys among which they are shared.
+    """
+
+    def __init__(self, laboratory: Up, n_clients: int, n_keys: int) -> None:
+        keys = [str(laboratory.new_key(f"client-{number}", "operator")) for number in range(n_keys)]
+        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.crowd"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self.ask({"keys": keys, "n_clients": n_clients})
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One command, and its answer."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the clients have died")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "LAB_HOME": str(home), "COLUMNS": "200"}
