@@ -22,7 +22,7 @@ from lab.files import load_lab
 from lab.home import Home
 from lab.layout import Layout, services_folder
 from lab.lease import Lease
-from lab.up import arrangement, events, note, redis, starting, stopping, supervisor, systemd
+from lab.up import arrangement, events, note, redis, starting, state, stopping, supervisor, systemd
 from lab.up.bringing import configuration, own_address
 from lab.up.events import Event
 from lab.up.services import Service
@@ -121,18 +121,18 @@ def test_a_service_that_dies_is_started_again_and_said(up: Any, straw: Any, home
     steward = events.processes(services_folder(home))["steward"]
     eventually(home, lambda state: service_of(state, "steward")["state"] == "ready")
     os.kill(steward.pid, signal.SIGKILL)
-    state = eventually(home, lambda state: service_of(state, "steward")["restarts"] == 1 and service_of(state, "steward")["state"] == "ready")
-    assert service_of(state, "steward")["last_death"]["why"] == "terminated by SIGKILL"
-    assert service_of(state, "instruments")["restarts"] == 0
+    found = eventually(home, lambda state: service_of(state, "steward")["restarts"] == 1 and service_of(state, "steward")["state"] == "ready")
+    assert service_of(found, "steward")["last_death"]["why"] == "terminated by SIGKILL"
+    assert service_of(found, "instruments")["restarts"] == 0
     stopping.stop(home, lambda _: None)
 
 
 def test_services_outlive_a_supervisor_that_is_killed_and_lab_down_ends_them(up: Any, straw: Any, home: Home, lab: LabConfig) -> None:
     up(straw("instruments"), straw("steward"))
     os.kill(events.processes(services_folder(home))["supervisor"].pid, signal.SIGKILL)
-    state = eventually(home, lambda state: not state["is_supervised"])
-    assert [row["state"] for row in state["services"]] == ["unsupervised", "unsupervised"]
-    assert "the supervisor has died" in state["next"][0]
+    found = eventually(home, lambda state: not state["is_supervised"])
+    assert [row["state"] for row in found["services"]] == ["unsupervised", "unsupervised"]
+    assert "the supervisor has died" in found["next"][0]
     with pytest.raises(ServiceError, match="the supervisor of this laboratory has died, but not: .*instruments.*lab down"):
         starting.start(LAB, lab, home, lambda _: None)
     ended: list[str] = []
@@ -275,6 +275,18 @@ def test_a_ready_line_is_found_in_whatever_pieces_it_comes(tmp_path: Path) -> No
     assert [(event.service, event.event) for event in events.read_events(tmp_path)] == [("steward", "ready")]
 
 
+@pytest.mark.parametrize(("happened", "n_restarts", "why"), [
+    ("starting ready", 0, None),
+    ("starting ready died starting ready", 1, "SIGKILL"),
+    ("starting died starting died starting", 2, "SIGKILL"),
+    ("starting died starting stopping stopped starting", 0, None),
+    ("starting died starting ready starting", 0, None),  # the machine was lost in between
+])
+def test_restarts_are_counted_since_a_service_was_started_on_purpose(happened: str, n_restarts: int, why: str | None) -> None:
+    _, n, death = state.life([Event(float(number), "redis", word, 7, "SIGKILL") for number, word in enumerate(happened.split())])
+    assert (n, death.why if death is not None else None) == (n_restarts, why)
+
+
 # ----------------------------------------------------------------------------------------------- systemd
 
 
@@ -312,7 +324,7 @@ def test_what_systemd_tells_of_an_end_is_noted(told: dict[str, str], noted: Sequ
 def test_lab_status_knows_services_of_systemd(home: Home, lab: LabConfig) -> None:
     starting.prepare(LAB, lab, home)
     note.main(["--home", str(home.path), "steward", "started", str(os.getpid())])
-    state = laboratory_state(home)
+    found = laboratory_state(home)
     (services_folder(home) / events.PROCESSES).unlink()  # this process is none of them: nobody may end it
-    assert state is not None and state["is_supervised"]
-    assert [(row["service"], row["state"]) for row in state["services"]] == [("steward", "ready")]
+    assert found is not None and found["is_supervised"]
+    assert [(row["service"], row["state"]) for row in found["services"]] == [("steward", "ready")]

@@ -121,6 +121,9 @@ def _check_free(home: Home) -> None:
     left = list(events.alive(services_folder(home)))
     if left and Supervisor(services_folder(home) / "supervisor.sock").is_there():
         raise ServiceError("the laboratory is up: lab down first")
+    layout = Layout.load(home)
+    if left and layout is not None and layout.is_under_systemd:
+        raise ServiceError(f"the laboratory is up, under systemd: systemctl status labwright-{layout.lab}.target; to end it: lab down")
     if left:
         raise ServiceError(f"the supervisor of this laboratory has died, but not: {', '.join(left)}; end them first: lab down")
     holder = lease.holder(home)

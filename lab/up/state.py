@@ -109,13 +109,25 @@ def _services(layout: Layout, states: dict[str, State] | None, alive: set[str]) 
 
 
 def _service(layout: Layout, name: str, state: State | None, is_alive: bool, happened: Sequence[Event]) -> dict[str, Any]:
-    deaths = [event for event in happened if event.event == "died"]
-    starts = [event for event in happened if event.event == "starting"]
+    since, n_restarts, death = life(happened)
     return {
         "service": name, "state": _state_of(layout, name, state, is_alive, happened), "pid": state.pid if state is not None else 0,
-        "since": max(starts[-1].wall if starts else 0.0, state.since if state is not None else 0.0),
-        "restarts": max(0, len(starts) - 1), "last_death": {"wall": deaths[-1].wall, "why": deaths[-1].why} if deaths else None,
+        "since": since, "restarts": n_restarts, "last_death": {"wall": death.wall, "why": death.why} if death is not None else None,
         "log": str(layout.log_of(name))}
+
+
+def life(happened: Sequence[Event]) -> tuple[float, int, Event | None]:
+    """When a service began last, how often it was started after a death, and the last of these; since it was started on purpose."""
+    since, n_restarts, death, last = 0.0, 0, None, ""
+    for event in happened:
+        if event.event == "starting":
+            since = event.wall
+            # Not after a death: on purpose, or with the whole machine.
+            n_restarts, death = (n_restarts + 1, death) if last == "died" else (0, None)
+        elif event.event == "died":
+            death = event
+        last = event.event
+    return since, n_restarts, death
 
 
 def _state_of(layout: Layout, name: str, state: State | None, is_alive: bool, happened: Sequence[Event]) -> str:
