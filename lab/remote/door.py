@@ -245,7 +245,11 @@ class Door:
                 return
             who, _, version, number, _domain, _address, _identity, mechanism, *credentials = frames
             public = z85.encode(credentials[0]).decode() if mechanism == b"CURVE" and credentials else ""
-            status = self._admit(public)
+            try:
+                status = self._admit(public)
+            except Exception:  # noqa: BLE001  one who knocks must not close the door for all others
+                log.exception("it could not be found out whether a key may enter; it may not")
+                status = 500
             user = public.encode() if status == 200 else b""
             self._zap.send_multipart([who, b"", version, number, str(status).encode(), b"", user, b""])
 

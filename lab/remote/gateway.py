@@ -70,7 +70,7 @@ class Gateway:
         self._allowances: dict[str, Allowance] = {}
         self._keys_at = self._pumped_at = self._forgot_at = time.monotonic()
         self._problem = ""
-        self._has_more = False
+        self._has_more = self._has_failed = False
         server = registry.server_keys()
         self._context: zmq.Context[Any] = zmq.Context()
         self.door = Door(self._context, layout.gateway, server.public, server.secret, self._admit, self._traffic, self._gone)
@@ -109,7 +109,7 @@ class Gateway:
         self._dispatch.pass_on(now)
         if self._has_more or now - self._pumped_at >= PUMP_S:
             self._pumped_at = now
-            self._has_more = self._streams.pump(self._push, now)
+            self._pump(now)
         self._keep_house(now)
 
     def _keep_house(self, now: float) -> None:
@@ -198,6 +198,16 @@ class Gateway:
             self._audit.note(entry_of(who, "subscribe", "", words or "done"))
         if words is not None:
             self.door.send(connection, [b"end", wire.encode({"success": False, "msg": words}, heard.encoding)])
+
+    def _pump(self, now: float) -> None:
+        try:
+            self._has_more = self._streams.pump(self._push, now)
+        except Exception:  # noqa: BLE001  whoever wrote a document that cannot be sent must not close the door for all who ask
+            self._has_more = False
+            self.door.refused["turns in which streams failed"] += 1
+            if not self._has_failed:
+                self._has_failed = True
+                log.exception("streams failed; it is tried again, and not said again")
 
     def _push(self, connection: Connection, frames: list[bytes]) -> bool:
         """A message of a stream, if there is room for it; whoever does not read gets no more, and loses nothing (`lab.remote.streams`)."""
