@@ -18,6 +18,9 @@ from lab.up import commands as services
 if TYPE_CHECKING:
     from lab.core.config import LabConfig
 
+CONSOLE_LAB = Path("examples/lab.yaml")
+"""What the console opens when no file is named."""
+
 CONSOLE_SPEED = 60.0
 """Of a simulated laboratory at the console, where its file says ``max``."""
 
@@ -122,7 +125,7 @@ def check(
 
 @app.command()
 def console(
-    lab: Annotated[Path, typer.Argument(help="lab.yaml")] = Path("examples/lab.yaml"),
+    lab: Annotated[Path, typer.Argument(help="lab.yaml")] = CONSOLE_LAB,
     speed: SpeedOption = None,
     faults: FaultsOption = None,
 ) -> None:
@@ -139,6 +142,8 @@ def console(
             if speed is not None or faults is not None:
                 raise ConfigError("command line", "--speed" if speed is not None else "--faults", "a value",
                                   f"nothing: laboratory {layout.lab} is up, and the console is one on its worker")
+            if lab != CONSOLE_LAB and (name := _load_lab(lab, {}, None).name) != layout.lab:
+                raise ConfigError("command line", "LAB", f"{lab}, laboratory {name}", f"none, or that of laboratory {layout.lab}, which is up")
             attach(layout)
             return
         from lab.console import open_console

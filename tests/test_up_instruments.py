@@ -29,6 +29,8 @@ from lab.services import free_ports
 from lab.session import Session
 from lab.up.instruments import await_free
 
+pytestmark = pytest.mark.timeout(300)  # real processes, also on a busy machine
+
 LAB = str(Path(sys.executable).parent / "lab")
 
 LABORATORY = LabConfig.model_validate({
@@ -126,6 +128,19 @@ def test_commands_with_a_session_of_their_own_are_refused_while_the_laboratory_i
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1
     assert re.search(r"lab: laboratory small is up \(since [-0-9]+ [:0-9]+\): .*; or lab down", done.stderr)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--speed", "60"], r"--speed: given a value; allowed: nothing: laboratory small is up"),
+    (["./tests/../examples/lab.yaml"], r"LAB: given .*lab\.yaml, laboratory demo; allowed: none, or that of laboratory small, which is up"),
+])
+def test_a_console_of_another_laboratory_or_speed_is_refused_while_one_is_up(up: Up, arguments: list[str], words: str,
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_HOME", str(up.home.path))
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    done = CliRunner().invoke(app, ["console", *arguments])
+    assert done.exit_code == 2
+    assert re.search(words, done.stderr)
 
 
 def test_a_laboratory_that_has_ended_refuses_nothing(tmp_path: Path) -> None:
