@@ -39,8 +39,9 @@ fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz_wire --inputs $${INPUTS:-1000000} --seed $$seed && \
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --hypothesis-seed=$$seed --timeout 1800
 
-crash: $(VENV)/.installed-test ## campaigns killed at random moments and resumed, KILLS=200 times; SEED=N repeats one
+crash: $(VENV)/.installed-test ## campaigns killed at random moments and resumed, KILLS=200 times; then the queue's services; SEED=N repeats one
 	@$(BIN)/python -m tests.crash --kills $${KILLS:-200} $${SEED:+--seed $$SEED}
+	@$(BIN)/python -m tests.crash.queue --kills $${KILLS:-100} $${SEED:+--seed $$SEED}
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check .

@@ -5,12 +5,14 @@ After each: nothing is forgotten, what ran stands as interrupted and is not begu
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
+from tests.crash.queue import survive
 from tests.queue_agreement import disagreements
 from tests.queue_laboratory import ALICE, BOB, OSCAR, QueueLaboratory
 
@@ -186,3 +188,8 @@ def test_a_queue_that_somebody_has_stopped_stays_so_when_the_steward_is_started_
     assert lab.status()["queue"]["why"] == "stopped by oscar; lab queue start goes on" and lab.ledger.item(item).state == "queued"
     lab.ask(OSCAR, "queue_start")
     lab.until_state(item, "completed")
+
+
+def test_services_that_die_at_random_while_people_ask_leave_everything_in_agreement(lab: QueueLaboratory) -> None:
+    found, counts = survive(lab, random.Random(3), 2)
+    assert found == [] and sum(n for what, n in counts.items() if what.startswith("killed")) == 2
