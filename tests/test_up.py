@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, LeaseError, ServiceError
@@ -22,7 +23,7 @@ from lab.files import load_lab
 from lab.home import Home
 from lab.layout import Layout, services_folder
 from lab.lease import Lease
-from lab.up import arrangement, events, note, redis, starting, state, stopping, supervisor, systemd
+from lab.up import arrangement, events, note, queue, redis, starting, state, stopping, supervisor, systemd
 from lab.up.bringing import configuration, own_address
 from lab.up.events import Event
 from lab.up.services import Service
@@ -254,6 +255,27 @@ def test_a_python_whose_path_the_supervisor_cannot_read_is_refused(home: Home, l
                                               ("tcp://10.0.0.5:4", "10.0.0.5:4")])
 def test_the_owners_key_has_an_address_that_can_be_reached(gateway: str, own: str) -> None:
     assert own_address(gateway) == own
+
+
+def test_laboratories_that_share_a_redis_do_not_share_a_queue(home: Home, lab: LabConfig) -> None:
+    arrangement.arrange(LAB, lab, home)
+    first = yaml.safe_load((services_folder(home) / queue.CONFIGURATION).read_text())["network"]
+    arrangement.arrange(LAB, lab.model_copy(update={"name": "other"}), home)
+    second = yaml.safe_load((services_folder(home) / queue.CONFIGURATION).read_text())["network"]
+    assert first["redis_name_prefix"] != second["redis_name_prefix"]
+
+
+def test_redis_acknowledges_nothing_that_is_not_on_the_disk(home: Home, lab: LabConfig) -> None:
+    arrangement.arrange(LAB, lab, home)
+    said = (services_folder(home) / "redis.conf").read_text().splitlines()
+    assert {"appendonly yes", "appendfsync always", "bind 127.0.0.1"} <= set(said)
+
+
+def test_the_worker_runs_no_persons_ipython_profile_and_its_key_is_not_printed(home: Home, lab: LabConfig) -> None:
+    arrangement.arrange(LAB, lab, home)
+    said = yaml.safe_load((services_folder(home) / queue.CONFIGURATION).read_text())
+    assert said["startup"]["ipython_dir"] == "services/ipython"
+    assert said["operation"]["console_logging_level"] == "QUIET"
 
 
 # ------------------------------------------------------------------------------------------------ events

@@ -20,7 +20,7 @@ import uvicorn
 
 from lab.home import Home
 from lab.records.catalogue import Catalogue, connect_by_http, server_on
-from lab.up.service import layout_of_command, log_to_stderr, say_ready
+from lab.up.service import exit_status_of, layout_of_command, log_to_stderr, say_ready
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _end(feed: Feed, server: _Server) -> None:
 
 
 if __name__ == "__main__":
-    _status = main()
+    _status = exit_status_of(main)
     logging.shutdown()
     sys.stdout.flush()
     os._exit(_status)  # everything is filed and closed; to take Tiled's thousand modules apart takes longer than to serve

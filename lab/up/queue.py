@@ -25,7 +25,7 @@ from lab.core.errors import ServiceError
 from lab.core.remote import ROLES
 from lab.layout import Layout, write_for_owner
 from lab.up import redis
-from lab.up.service import layout_of_command, log_to_stderr, say_ready
+from lab.up.service import exit_status_of, layout_of_command, log_to_stderr, say_ready
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def write_configuration(layout: Layout) -> None:
     here = folder.name
     configuration = {
         "network": {"zmq_control_addr": f"ipc://{here}/{CONTROL}", "zmq_info_addr": f"ipc://{here}/{INFO}", "zmq_publish_console": True,
-                    "zmq_encoding": "json", "redis_addr": layout.redis_login, "redis_name_prefix": "labwright"},
+                    "zmq_encoding": "json", "redis_addr": layout.redis_login, "redis_name_prefix": f"lab_{layout.lab}"},
         "startup": {"startup_module": STARTUP_MODULE, "existing_plans_and_devices_path": f"{here}/{PLANS}",
                     "user_group_permissions_path": f"{here}/{PERMISSIONS}",
                     # an IPython of its own: what a person's profile starts has no place in the worker
@@ -205,4 +205,4 @@ def _wait(layout: Layout, deadline_s: float, is_so: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status_of(main))

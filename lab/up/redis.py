@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab.core.errors import ConfigError, ServiceError
 from lab.layout import Layout, write_for_owner
-from lab.up.service import layout_of_command
+from lab.up.service import exit_status_of, layout_of_command
 
 ASK_S = 2.0
 """Wall seconds for one answer."""
@@ -107,14 +107,14 @@ def _line(line: socket.socket) -> bytes:
     return said
 
 
-def main() -> None:
-    """Become the server."""
+def main() -> int:
+    """Become the server; comes back only when there is none."""
     layout = layout_of_command("lab.up.redis")
     os.chdir(layout.home)
     server = find_server()
     sys.stdout.flush()
-    os.execv(server, [server, str(layout.folder / "redis.conf")])
+    return os.execv(server, [server, str(layout.folder / "redis.conf")])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status_of(main))

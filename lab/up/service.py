@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lab.core.config import LabConfig
-from lab.core.errors import ConfigError
+from lab.core.errors import ConfigError, LabError
 from lab.home import Home
 from lab.layout import Layout
+
+
+def exit_status_of(main: Callable[[], int]) -> int:
+    """Run a service; what it cannot go on with is said in words, and its status is 1."""
+    try:
+        return main()
+    except LabError as error:
+        logging.getLogger(main.__module__).critical("%s", error)
+        return 1
 
 
 def layout_of_command(program: str) -> Layout:
@@ -43,6 +54,4 @@ def say_ready(**more: Any) -> None:
 
 def log_to_stderr() -> None:
     """What a service logs, with the time on the wall; the supervisor keeps it."""
-    import logging
-
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
