@@ -62,9 +62,12 @@ class Lines:
     ----------
     console : rich.console.Console or None
         Standard error when None.
+    ending : str
+        How people end a campaign.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, ending: str = "Ctrl-C ends it safely") -> None:
+        self._ending = ending
         self.console = console if console is not None else Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._lock = threading.RLock()
         self._now: Status | None = None
@@ -78,7 +81,7 @@ class Lines:
         self._print(f"[bold]{config.name}[/]: {config.objective.goal} {config.objective.name} over "
                     f"{', '.join(p.name for p in config.parameters)}{constraints}")
         self._print(f"[dim]{config.budget.trials} trials, engine {config.optimizer.engine}, seed {config.optimizer.seed}, "
-                    f"campaign {campaign.id}; Ctrl-C ends it safely[/]")
+                    f"campaign {campaign.id}; {self._ending}[/]")
         if self.console.is_terminal and self._now is None:
             self._now = self.console.status("readying the instruments")
             self._now.start()

@@ -87,7 +87,7 @@ def _conducted(session: Session, begin: Callable[[Conduct], Campaign]) -> Plan:
         session.guards.check_start()
     # Lines for the console stream: in a kernel, rich would send pictures of them to whoever is attached.
     screen = Console(file=sys.stdout, highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=False)
-    conduct = Conduct(session, Lines(screen), lambda: go_on(session))
+    conduct = Conduct(session, Lines(screen, "lab pause, lab stop"), lambda: go_on(session))
     try:
         campaign = begin(conduct)
         conduct.check_clear()
