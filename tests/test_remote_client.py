@@ -112,6 +112,29 @@ def test_a_write_that_is_under_way_is_waited_for(gateway: StandIn, alice: Labora
     assert len(came) == 4 and len(set(came)) == 1
 
 
+def test_a_write_that_a_service_behind_the_gateway_did_not_answer_is_asked_again(gateway: StandIn, alice: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "AGAIN_S", 0.01)
+    came: list[str] = []
+
+    def add(params: dict[str, Any]) -> dict[str, Any]:
+        came.append(params["request"])
+        if len(came) < 3:
+            return {"success": False, "msg": "the steward has died; whether queue_item_add was done is not known", "unanswered": True}
+        return {"success": True, "msg": "", "repeated": True}
+
+    gateway.answers["queue_item_add"] = add
+    assert alice.item_add(BPlan("count"))["repeated"]
+    assert len(came) == 3 and len(set(came)) == 1
+
+
+def test_a_service_that_does_not_come_back_leaves_a_write_open_in_words(gateway: StandIn, alice: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "AGAIN_S", 0.01)
+    monkeypatch.setattr(requests, "RESTART_S", 0.1)
+    gateway.answers["queue_item_add"] = lambda params: {"success": False, "msg": "the steward is not there", "unanswered": True}
+    with pytest.raises(NoAnswer, match="the steward is not there: queue_item_add may have been done, or not; look before"):
+        alice.item_add(BPlan("count"))
+
+
 def test_two_writes_have_names_of_their_own(gateway: StandIn, alice: Laboratory) -> None:
     gateway.answers["queue_start"] = lambda params: {"success": True, "msg": ""}
     alice.queue_start()

@@ -183,7 +183,7 @@ class Dispatch:
         words = failure.words
         if failure.was_sent and ticket.is_write:
             words += f"; whether {method} was done is not known: see lab queue list"
-        return {"success": False, "msg": words}
+        return {"success": False, "msg": words, "unanswered": True}  # a client asks again under the same name (`lab.remote.requests`)
 
 
 def entry_of(who: Who, method: str, what: str, outcome: str) -> Entry:

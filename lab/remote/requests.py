@@ -25,6 +25,7 @@ READ_S: Final = 15.0
 """For an answer that only looks; the gateway gives up, with words, after 5 s."""
 WRITE_S: Final = 75.0
 """For one that changes something: what is queued is rehearsed before; the gateway gives up, with words, after 60 s."""
+UNKNOWN: Final = "may have been done, or not; look before you ask for it again (lab queue list, lab queue history)"
 AGAIN_S: Final = 0.5
 """Between two questions what became of a write."""
 FIRST_S: Final = 5.0
@@ -33,9 +34,10 @@ RESTART_S: Final = 30.0
 """For the connection to come back after it had stood: the gateway is being started again."""
 
 
-def _is_under_way(answer: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-    """Whether a write that was asked for again is still being done (`lab.remote.steward`)."""
-    return answer.get("success") is False and str(answer.get("msg", "")).startswith(f"request {params.get('request')} is under way")
+def _is_open(answer: Mapping[str, Any], name: str) -> bool:
+    """Whether what became of a write is not known yet: a service behind the gateway is away (it is started again by itself), or still at it."""
+    is_under_way = answer.get("success") is False and str(answer.get("msg", "")).startswith(f"request {name} is under way")
+    return is_under_way or answer.get("unanswered") is True
 
 
 def is_a_read(method: str) -> bool:
@@ -78,23 +80,9 @@ class Requests:
         if not is_read:
             params.setdefault("request", uuid.uuid4().hex)
         payload = self._packed({"method": method, "params": params})
-        end = time.monotonic() + (READ_S if is_read else WRITE_S)
-        lost: AnswerLost | None = None
-        while True:
-            try:
-                answer = self._ask(payload, end)
-                if lost is None or not _is_under_way(answer, params):
-                    return answer
-                time.sleep(AGAIN_S)
-            except AnswerLost as error:
-                lost = error
-            except Unreachable as error:
-                if lost is None or is_read:
-                    raise
-                raise AnswerLost(f"{lost}, and did not come back: {method} may have been done, or not; ask again when the laboratory is there "
-                                 "(lab queue list, lab queue history)") from error
-            if time.monotonic() >= end:
-                raise lost
+        if is_read:
+            return self._read(payload)
+        return self._write(method, params["request"], payload)
 
     def line(self) -> Line:
         """A connection of one's own, for a stream; it is the caller's to close."""
@@ -108,6 +96,38 @@ class Requests:
         for line in lines:
             line.close()
         self._context.destroy(linger=0)
+
+    def _read(self, payload: bytes) -> dict[str, Any]:
+        """Asked again until there is an answer."""
+        end = time.monotonic() + READ_S
+        while True:
+            try:
+                return self._ask(payload, end)
+            except AnswerLost:
+                if time.monotonic() >= end:
+                    raise
+
+    def _write(self, method: str, name: str, payload: bytes) -> dict[str, Any]:
+        """Asked again under the same name until it is known what became of it."""
+        end = time.monotonic() + WRITE_S
+        lost: AnswerLost | None = None
+        while True:
+            try:
+                answer = self._ask(payload, end)
+            except AnswerLost as error:
+                lost = error
+            except Unreachable as error:
+                if lost is None:
+                    raise
+                raise AnswerLost(f"{lost}, and did not come back: {method} {UNKNOWN}") from error
+            else:
+                if not _is_open(answer, name):
+                    return answer
+                lost = AnswerLost(f"{self.address}: {answer.get('msg')}")
+                end = min(end, time.monotonic() + RESTART_S) if answer.get("unanswered") else end
+                time.sleep(AGAIN_S)
+            if time.monotonic() >= end:
+                raise AnswerLost(f"{lost}: {method} {UNKNOWN}") from lost
 
     def _ask(self, payload: bytes, end: float) -> dict[str, Any]:
         line = self._take()
