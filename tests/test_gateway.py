@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,8 +178,23 @@ def test_a_gateway_that_is_killed_is_followed_by_another_and_clients_go_on(behin
         assert client.ask("status")["success"]
 
 
-def test_the_gateway_ends_in_order_when_it_is_told_to(behind: Behind) -> None:
-    assert behind.stop() == 0
+def test_the_gateway_ends_in_order_when_it_is_told_to_though_strangers_keep_knocking(behind: Behind, until: Callable[..., None]) -> None:
+    is_over, n_knocks = threading.Event(), 0
+
+    def knock() -> None:
+        nonlocal n_knocks
+        while not is_over.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", behind.port), timeout=1):
+                n_knocks += 1
+
+    stranger = threading.Thread(target=knock)
+    stranger.start()
+    try:
+        until(lambda: n_knocks > 300)
+        assert behind.stop() == 0
+    finally:
+        is_over.set()
+        stranger.join(10)
     behind.start()
 
 

@@ -47,6 +47,9 @@ BACKLOG = 1024
 BUFFER = 512 * 1024
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 10_000, 30_000
 INSPECT_S = 0.1
+CLOSE_S, QUIET_MS = 3.0, 50
+"""For what happens at the end: at most so long, and until nothing has happened for so long."""
+
 SAY_S = 10.0
 """How often what was refused is said in the log, at most."""
 
@@ -213,11 +216,16 @@ class Door:
 
     def close(self) -> None:
         """Listen no longer, and end all connections."""
+        self._router.unbind(self.address)
+        # libzmq waits for room for an event under a lock that closing needs, too: so nobody may come any more, and what has happened is taken first.
+        end = time.monotonic() + CLOSE_S
+        while time.monotonic() < end and self._monitor.poll(QUIET_MS):
+            self._monitor.recv_multipart(zmq.DONTWAIT)
         self.connections.close()
         self._close_sockets()
 
     def _close_sockets(self) -> None:
-        self._monitor.close()  # first: libzmq waits until the monitor has taken its events
+        self._monitor.close()
         self._router.disable_monitor()
         self._router.close()
         self._zap.close()

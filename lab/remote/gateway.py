@@ -86,12 +86,14 @@ class Gateway:
             self._turn(time.monotonic())
 
     def close(self) -> None:
-        """End all connections, and have everything in the audit log."""
-        self.door.close()
-        self._dispatch.close()
-        self._streams.close()
-        self._context.destroy(linger=0)
-        self._audit.close()
+        """Have everything in the audit log, and end all connections."""
+        try:
+            self._audit.close()
+        finally:
+            self.door.close()
+            self._dispatch.close()
+            self._streams.close()
+            self._context.destroy(linger=0)
 
     # ------------------------------------------------------------------------------------------------ the loop
 
