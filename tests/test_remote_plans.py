@@ -18,6 +18,7 @@ from lab.core.config import LabConfig
 from lab.core.errors import ConfigError
 from lab.core.remote import Role
 from lab.files import load_lab
+from lab.remote.films import film_campaign
 from lab.remote.plan_checks import Plans
 from lab.remote.plan_schema import described, devices_allowed, plans_allowed
 from lab.remote.plan_specs import SPECS, positioners
@@ -25,6 +26,9 @@ from lab.remote.refusals import PlanRefused
 from lab.remote.role_rules import check_rules
 from lab.remote.who import Who
 from lab.remote.worker_plans import make_plans
+from lab.translation import Translation
+from lab.validation import prepare
+from plans.recipes import doses_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LAB = load_lab(EXAMPLES / "lab.yaml")
@@ -80,6 +84,10 @@ def test_what_has_been_checked_is_allowed_again_and_stays_the_same(name: str, pa
 
 def test_the_duration_of_a_count_is_told_in_laboratory_seconds() -> None:
     assert Plans(LAB).check("count", {"detectors": ["detector"], "num": 4, "delay_s": 60, "count_time_s": 60}, ALICE).estimate_s == 240.0
+
+
+def test_no_duration_is_told_where_nobody_knows_it() -> None:
+    assert Plans(LAB).check("count", {"detectors": ["plc"], "num": 4}, ALICE).estimate_s is None
 
 
 def test_the_owner_of_a_campaign_is_the_name_of_the_key() -> None:
@@ -387,3 +395,29 @@ def test_a_scan_is_no_way_around_the_limits_of_a_motion() -> None:
     lab = lab_with(scientist={"limits": {"move.hotplate_a": [20, 100]}})
     found = refusal("scan", {"detectors": ["plc"], "positioner": "hotplate_a", "start": 20, "stop": 120, "num": 3}, lab)
     assert found == {"stop": ("120.0 degC", "20..100 degC (limits of your role)")}
+
+
+# ------------------------------------------------------------------------------------------- a film as a campaign
+
+
+@pytest.mark.parametrize("parameters", [
+    FILM, {"anneal_temperature": 90, "volumes_ml": {"cs": 0.3}, "carrier": "DMF"}, {**FILM, "volumes_ml": {"DMF": 0.2}},
+    {"anneal_temperature": 90, "carrier": "DMSO"}, {"anneal_temperature": 90, "fractions": {"cs": 1}},
+    {"anneal_temperature": 90, "fractions": {"cs": 1 / 3, "fa": 1 / 3, "ma": 0.333333}}])
+def test_a_film_is_a_campaign_of_one_point_that_its_laboratory_can_make(parameters: dict[str, Any]) -> None:
+    values = Plans(LAB).check("film", parameters, ALICE).parameters
+    config = film_campaign(LAB, values, "alice")
+    assert prepare(LAB, config, lab_file="lab.yaml", campaign_file="film") == LAB
+    assert (config.owner, config.budget.trials) == ("alice", 1)
+    order = Translation(config, LAB, "film").order(config.optimizer.points[0], trial=0, sample="s", place="rack.1", metadata={})
+    wanted = {name: share * values["total_volume_ml"] for name, share in values["fractions"].items()} | values["volumes_ml"]
+    wanted |= {values["carrier"]: values["carrier_volume_ml"]} if values["carrier"] else {}
+    assert doses_of(order) == pytest.approx(wanted)
+    assert order.settings["anneal_temperature"] == values["anneal_temperature"]
+
+
+def test_a_film_of_the_only_liquid_there_is_has_all_of_its_volume() -> None:
+    lab = load_lab(EXAMPLES / "lab.yaml", {"instruments.pump.syringes": [{"address": 0, "liquid": "cs"}]})
+    config = film_campaign(lab, Plans(lab).check("film", {"anneal_temperature": 90, "fractions": {"cs": 1}}, ALICE).parameters)
+    assert prepare(lab, config, lab_file="lab.yaml", campaign_file="film") == lab
+    assert config.optimizer.points[0]["cs"] == 1.0

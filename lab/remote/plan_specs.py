@@ -129,9 +129,10 @@ def _exposure_s(lab: LabConfig, values: Values) -> float:
     return float(values["count_time_s"]) if exposes else 0.0
 
 
-def _count_s(lab: LabConfig, values: Values) -> float:
+def _count_s(lab: LabConfig, values: Values) -> float | None:
     one_s = _exposure_s(lab, values)
-    return one_s + (values["num"] - 1) * max(one_s, values["delay_s"])
+    lab_s = one_s + (values["num"] - 1) * max(one_s, values["delay_s"])
+    return lab_s if lab_s > 0.0 else None
 
 
 def _scan_parameters(lab: LabConfig) -> tuple[Parameter, ...]:
