@@ -10,22 +10,29 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
+from lab.core.clock import WallClock
 from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, LeaseError, ServiceError
 from lab.files import load_lab
 from lab.home import Home
 from lab.layout import Layout, services_folder
 from lab.lease import Lease
+from lab.records.ledger import Ledger
+from lab.records.process import Process
+from lab.records.queue_rows import NewItem
 from lab.up import arrangement, events, note, queue, redis, starting, state, stopping, supervisor, systemd
 from lab.up.bringing import configuration, own_address
 from lab.up.events import Event
+from lab.up.screen import render
 from lab.up.services import Service
 from lab.up.state import laboratory_state
 
@@ -307,6 +314,21 @@ def test_a_ready_line_is_found_in_whatever_pieces_it_comes(tmp_path: Path) -> No
 def test_restarts_are_counted_since_a_service_was_started_on_purpose(happened: str, n_restarts: int, why: str | None) -> None:
     _, n, death = state.life([Event(float(number), "redis", word, 7, "SIGKILL") for number, word in enumerate(happened.split())])
     assert (n, death.why if death is not None else None) == (n_restarts, why)
+
+
+def test_lab_status_says_what_was_interrupted_and_what_to_do_also_when_the_laboratory_is_down(home: Home) -> None:
+    home.prepare()
+    with Ledger(home.ledger, WallClock()) as ledger:
+        item = ledger.add_item(NewItem(name="film", parameters={}, digest="d" * 64, user="ada", role="scientist"))
+        ledger.claim_item(item.id, item.digest, Process(socket.gethostname(), 1, "a worker of an earlier boot"))
+        ledger.add_notice("worker", "the worker died", item.id)
+    found = state.everything(home)
+    assert found["laboratory"] is None
+    assert [notice["text"] for notice in found["notices"]] == ["the worker died"]
+    Console(width=200, file=(screen := StringIO())).print(render(found))
+    shown = screen.getvalue()
+    assert f"interrupted: item {item.id} of ada (film)" in shown
+    assert f"lab queue retry {item.id}" in shown
 
 
 # ----------------------------------------------------------------------------------------------- systemd

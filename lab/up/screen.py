@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -20,7 +20,7 @@ def render(data: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = []
     laboratory = data["laboratory"]
     if laboratory is not None:
-        parts += [*_laboratory(laboratory), *_items(data["items"]), Text()]
+        parts += [*_laboratory(laboratory), *_items(data["items"]), *_notices(data["notices"]), Text()]
     elif data["items"]["n_queued"] or data["items"]["waiting"] or data["items"]["interrupted"]:
         parts += [Text("the laboratory is down; its queue is kept"), *_items(data["items"]), Text()]
     return Group(*parts, render_status(data))
@@ -75,6 +75,10 @@ def _items(data: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"waits for approval: {_words(item)}: {item['next']}", "yellow")
     for item in data["interrupted"]:
         yield Text(f"interrupted: {_words(item)}: {item['cause']}: {item['next']}", "yellow")
+
+
+def _notices(rows: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    yield from (Text(f"{moment(row['wall'])}  {row['text']}", "dim") for row in rows)
 
 
 def _words(item: Mapping[str, Any]) -> str:

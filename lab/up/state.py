@@ -23,6 +23,9 @@ from lab.up.supervisor import State, Supervisor
 STALE_S = 10.0
 """Wall seconds after which what the worker has written of alarms is no longer believed."""
 
+N_NOTICES = 4
+"""Notices that are shown."""
+
 _STATES = {"STARTING": "starting", "RUNNING": "ready", "BACKOFF": "restarting", "STOPPING": "stopping", "EXITED": "restarting",
            "STOPPED": "stopped", "FATAL": "given up", "UNKNOWN": "unknown"}
 
@@ -53,7 +56,12 @@ def laboratory_state(home: Home) -> dict[str, Any] | None:
 
 
 def everything(home: Home) -> dict[str, Any]:
-    """What ``lab status`` tells: ``laboratory`` (None when none is up), ``items`` of the queue, and what `status_of` has of the ledger.
+    """What ``lab status`` tells.
+
+    Returns
+    -------
+    dict
+        ``laboratory`` (None when none is up), ``items`` of the queue, the latest ``notices`` of its steward, and what `status_of` has.
 
     Raises
     ------
@@ -64,7 +72,12 @@ def everything(home: Home) -> dict[str, Any]:
     if laboratory is None and not home.ledger.exists():
         raise ConfigError("LAB_HOME", str(home.path), "no ledger there", "a folder in which a campaign has been run, or a laboratory is up")
     with Ledger(home.ledger, WallClock()) as ledger:
-        return {"laboratory": laboratory, "items": items_state(ledger), **status_of(ledger)}
+        return {"laboratory": laboratory, "items": items_state(ledger), "notices": notices(ledger), **status_of(ledger)}
+
+
+def notices(ledger: Ledger) -> list[dict[str, Any]]:
+    """The latest that the steward has noticed: workers and managers that died or are back, items that it has put in order."""
+    return [{"wall": row.recorded_wall, "kind": row.kind, "item": row.item, "text": row.text} for row in ledger.notices(limit=N_NOTICES)]
 
 
 def items_state(ledger: Ledger) -> dict[str, Any]:
