@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.core.remote import Role
 from lab.home import Home
 from lab.layout import Layout
 from lab.remote.key_files import KeyFile, load_key
+from lab.remote.keys import KeyRegistry
 
 ROOT = Path(__file__).parent.parent
 LAB = str(Path(sys.executable).parent / "lab")
@@ -37,18 +39,9 @@ class Up:
     layout: Layout
     key: KeyFile
 
-    def new_key(self, name: str, role: str) -> Path:
+    def new_key(self, name: str, role: Role) -> Path:
         """The key file of a new client."""
-        path = self.home / f"{name}.key"
-        self.do("keys", "new", name, "--role", role, "--out", str(path))
-        return path
-
-    def do(self, *arguments: str) -> str:
-        """Run ``lab ...`` in it; its standard output."""
-        done = subprocess.run([LAB, *arguments], env=_environment(self.home), cwd=ROOT, capture_output=True, text=True, timeout=300)
-        if done.returncode:
-            raise SystemExit(f"lab {' '.join(arguments)}: {done.stderr or done.stdout}")
-        return done.stdout
+        return KeyRegistry(Home(self.home)).new(name, role, self.key.address, self.home / f"{name}.key")
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def summary(ledger: Ledger, campaign: str) -> dict[str, Any]:
     ended_wall, ended_lab_s = _last_sign(row, [*doses, *moves, *steps, *events])
     return {
         **_head(row),
+        "budget": None if (config := _config(row)) is None else config.budget.model_dump(mode="json"),
         "host": row.host,
         "pid": row.pid,
         "wall_s": (datetime.fromisoformat(ended_wall) - datetime.fromisoformat(row.started_wall)).total_seconds(),
