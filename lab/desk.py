@@ -90,6 +90,11 @@ def removed(
     with errors_in_words(), open_ledger() as ledger:
         from lab.core.sample import REMOVED
 
+        left = {sample for lab in ledger.laboratories() for sample in ledger.left_in_machine(lab)}
+        for sample in samples:
+            if sample not in left:
+                allowed = f"a sample of an interrupted campaign that is in the machine: {', '.join(sorted(left)) or 'there is none'}"
+                raise ConfigError("command line", "SAMPLE", repr(sample), allowed)
         for sample in samples:
             ledger.put_sample(sample, REMOVED, getpass.getuser(), "taken out by hand")
             typer.echo(f"{sample}: taken out, says {getpass.getuser()}")

@@ -383,4 +383,6 @@ def test_a_campaign_begins_when_somebody_has_taken_out_what_was_in_its_way(room:
     left = list(room.ledger.left_in_machine(room.session.lab.name))
     done = CliRunner().invoke(app, ["removed", *left])
     assert done.exit_code == 0 and f"{left[0]}: taken out, says " in done.stdout
+    again = CliRunner().invoke(app, ["removed", *left])
+    assert again.exit_code == 2 and "in the machine: there is none" in again.stderr
     room.new_conduct().begin(room.config)
