@@ -32,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def rehearser(home: Home) -> Iterator[Rehearser]:
-    one = Rehearser(LAB, home)
+    one = Rehearser(LAB, home, check_s=60.0, estimate_s=60.0)  # how long it takes here is not what is tested
     yield one
     one.close()
     assert not psutil.Process().children()
@@ -78,7 +78,7 @@ def test_a_rack_that_is_used_up_is_told_before_anything_is_queued(tmp_path: Path
     home = Home(tmp_path)
     with Ledger(home.ledger, ManualClock()) as ledger:
         ledger.set_stock(LAB.name, "substrates", 0, "pieces", "all used", by="ada", capacity=60)
-    one = Rehearser(LAB, home)
+    one = Rehearser(LAB, home, check_s=60.0)
     try:
         with pytest.raises(PlanRefused, match="lab refill demo rack"):
             checked(one, "film", FILM)
@@ -93,7 +93,7 @@ def test_a_campaign_that_cannot_be_looked_through_in_time_is_refused_and_the_nex
             checked(one, "film", FILM)
     finally:
         one.close()
-    other = Rehearser(LAB, home, estimate_s=0.0)
+    other = Rehearser(LAB, home, check_s=60.0, estimate_s=0.0)
     try:
         assert checked(other, "film", FILM).estimate_s is None
         assert checked(other, "film", FILM).parameters["anneal_temperature"] == 120.0
