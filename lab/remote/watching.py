@@ -29,6 +29,8 @@ SETTLE_S: Final = 1.0
 """Of silence after the end, for the last documents to come."""
 NEXT_S: Final = 0.25
 """Between two looks around, at most."""
+CAMPAIGN_S: Final = 3.0
+"""Between two looks at a campaign, of which no run has ended meanwhile: they are long."""
 DRAWN: Final = ("document", "trial")
 """What the live picture shows by itself."""
 DRAW_S: Final = 0.1
@@ -80,6 +82,7 @@ class Watcher:
         self._lab, self._target = lab, target
         self._campaign = None if target is None else target.get("campaign")
         self._looked = float("-inf")
+        self._looked_at_campaign = float("-inf")
         self._is_due = True
         self._has_looked = False
         self._trouble = ""
@@ -135,7 +138,8 @@ class Watcher:
                 self.state = row["state"]
                 self._campaign = self._campaign or row["campaign"] or None
                 yield from self.story.take_item(row)
-            if self._campaign is not None:
+            if self._campaign is not None and (self._is_due or self._has_ended() or time.monotonic() - self._looked_at_campaign >= CAMPAIGN_S):
+                self._looked_at_campaign = time.monotonic()
                 summary = self._lab.campaign(self._campaign)
                 if self._target is not None and "campaign" in self._target:
                     self.state = summary["status"]
