@@ -185,7 +185,7 @@ def test_approve_shows_the_parameters_and_is_bound_to_their_digest(gateway: Stan
     has(gateway, row(4, "waiting"))
     gateway.answers["lab_approve"] = answers()
     status, out, _ = queue("approve", "i-00004-1f34")
-    assert status == 0 and "num = 3" in out and out.endswith("i-00004-1f34 is approved, and queued\n")
+    assert status == 0 and "num: 3" in out and out.endswith("i-00004-1f34 is approved, and queued\n")
     assert gateway.requests[-1][1]["digest"] == "d" * 64
 
 

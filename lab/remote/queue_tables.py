@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import yaml
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -118,7 +119,8 @@ def render_campaign(data: Row) -> RenderableType:
 def render_item(item: Row) -> RenderableType:
     """One item with all of its parameters."""
     lines = [Text.assemble((item["id"], "bold"), f"  {plain(item['name'])} of {plain(item['user'])}  ", state_cell(item["state"]), f"  {plain(item['cause'])}")]
-    lines += [Text(f"    {plain(name)} = {plain(in_words({'': value})[1:])}") for name, value in item["parameters"].items()]
+    written = yaml.safe_dump(dict(item["parameters"]), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100) if item["parameters"] else ""
+    lines += [Text(f"    {plain(line)}") for line in written.splitlines()]
     if item["estimate_s"] is not None:
         lines.append(Text(f"    takes {takes(item['estimate_s'])} of laboratory time"))
     return Group(*lines)

@@ -141,7 +141,7 @@ class Story:
         """A campaign as it stands in the ledger now: trials that have ended, questions that are open, how it is."""
         self.summary = summary
         for trial in summary.get("table", ()):
-            if trial["state"] in ("completed", "failed", "abandoned") and self._is_new("trial", summary["campaign"], trial["trial"]):
+            if trial["state"] in ("completed", "failed", "abandoned") and self._is_new("trial", summary["campaign"], trial["trial"], trial["state"]):
                 yield Happening("trial", {"campaign": summary["campaign"], **trial}, f"trial {trial['trial']} {trial['state']}: {_result(trial)}{self._best()}")
         for question in summary.get("questions", ()):
             if question.get("state") == "open" and self._is_new("question", question["id"]):
