@@ -23,6 +23,7 @@ from lab.remote.going import Cause, Going
 from lab.remote.keeper import Keeper
 from lab.remote.re_manager import ManagerGone, REManager
 from lab.remote.retrying import retry_of
+from lab.up import redis
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ class Watch:
             return
         if self._stuck[0] != uid:
             self._stuck = uid, self._clock.now()
-        elif self._clock.now() - self._stuck[1] > STUCK_S:
+        elif self._clock.now() - self._stuck[1] > STUCK_S and redis.answers(self._layout):  # a manager that starts without Redis ends at once
             self._stuck = "", 0.0
             self._notice("manager", "the RE Manager waits for the end of an item that has ended; it is started again (its worker goes on)", "")
             try:

@@ -126,13 +126,19 @@ def main() -> int:
     # SIGTERM is for the thread below. What is forked from here gets it as usual.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     launcher = os.getpid()
-    os.register_at_fork(after_in_child=lambda: _belong_to(launcher))
+    os.register_at_fork(after_in_child=lambda: _begin_child(launcher, layout))
     threading.Thread(target=_end_in_order, args=(layout,), name="end", daemon=True).start()
     threading.Thread(target=_watch, args=(layout,), name="watch", daemon=True).start()
     sys.argv = ["start-re-manager", "--config", str(layout.folder / CONFIGURATION)]
     from bluesky_queueserver.manager.start_manager import start_manager
 
     return int(start_manager() or 0)
+
+
+def _begin_child(launcher: int, layout: Layout) -> None:
+    """A manager that is started again while Redis is away would end at once, and its watchdog, not yet switched on, would not notice: it waits."""
+    _belong_to(launcher)
+    redis.wait(layout, REDIS_S)
 
 
 def _belong_to(launcher: int) -> None:
