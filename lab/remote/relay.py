@@ -63,7 +63,8 @@ class Relay(Generic[Ticket]):
         self._number = 0
         self._pending: dict[int, _Pending[Ticket]] = {}
         self._socket = context.socket(zmq.DEALER)
-        for option, value in ((zmq.LINGER, 0), (zmq.IMMEDIATE, 1), (zmq.SNDHWM, most + 1), (zmq.RCVHWM, most + 1),
+        # a sender hears of half the high-water mark at once what has been taken: less would look like a service that is not there
+        for option, value in ((zmq.LINGER, 0), (zmq.IMMEDIATE, 1), (zmq.SNDHWM, 2 * most + 2), (zmq.RCVHWM, most + 1),
                               (zmq.RECONNECT_IVL, RECONNECT_MS), (zmq.RECONNECT_IVL_MAX, RECONNECT_AT_MOST_MS)):
             self._socket.setsockopt(option, value)
         self._socket.monitor(f"inproc://relay-{id(self)}", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
