@@ -16,8 +16,8 @@ from typing import Any
 from lab.core.remote import Role
 from lab.home import Home
 from lab.layout import Layout
-from lab.remote.key_files import KeyFile, load_key
-from lab.remote.keys import KeyRegistry
+from lab.remote.access.key_files import KeyFile, load_key
+from lab.remote.access.keys import KeyRegistry
 
 ROOT = Path(__file__).parent.parent
 LAB = str(Path(sys.executable).parent / "lab")

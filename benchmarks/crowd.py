@@ -18,8 +18,8 @@ from typing import Any
 import msgpack
 import zmq
 
-from lab.remote.key_files import load_key
-from lab.remote.line import Line
+from lab.remote.access.key_files import load_key
+from lab.remote.client.line import Line
 
 REQUEST = json.dumps({"method": "status", "params": {}}).encode()
 CREDIT = 100_000

@@ -12,7 +12,7 @@ import zmq
 
 from benchmarks.bench_up import Crowd, Up, up
 from benchmarks.figures import Figure, show
-from lab.remote.line import Line
+from lab.remote.client.line import Line
 
 ROUNDS, IN_A_ROUND = 20, 50
 N_CLIENTS, N_KEYS, LOAD_S, ASKED_PER_S = 200, 20, 10.0, 1100.0

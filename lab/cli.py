@@ -10,7 +10,7 @@ import typer
 
 from lab import desk
 from lab.core.channels import TABLES
-from lab.remote import audit_commands, keys_commands, queue_commands
+from lab.remote.commands import audit_commands, keys_commands, queue_commands
 from lab.terminal import DONE, FAILED, INTERRUPTED, errors_in_words, open_ledger
 from lab.terminal import show as show_data
 from lab.up import commands as services

@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -163,3 +164,10 @@ def until(condition: Any, deadline_s: float = 30.0) -> None:
 def _until() -> Any:
     """``until(condition, deadline_s)``: wait for a condition, with a deadline."""
     return until
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder of the test's own, near the root: paths of sockets must be short, and ``tmp_path`` is deep where workers share the tests."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        yield Path(folder)

@@ -20,11 +20,11 @@ from typing import Any
 import msgpack
 
 from lab.core.remote import Traffic
-from lab.remote import wire
-from lab.remote.audit import Entry, what_of
-from lab.remote.claims import false_claim, without_claims
-from lab.remote.roles import refusal
-from lab.remote.who import Who
+from lab.remote.access.audit import Entry, what_of
+from lab.remote.access.claims import false_claim, without_claims
+from lab.remote.access.roles import refusal
+from lab.remote.access.who import Who
+from lab.remote.gateway import wire
 
 TRAFFIC = Traffic(message_bytes=4000, depth=8)
 """Narrow, so that many inputs reach the bounds."""

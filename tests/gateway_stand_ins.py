@@ -18,7 +18,7 @@ from lab.core.config import LabConfig
 from lab.core.remote import Role
 from lab.home import Home
 from lab.layout import Layout, write_for_owner
-from lab.remote.keys import KeyFile, KeyRegistry, load_key
+from lab.remote.access.keys import KeyFile, KeyRegistry, load_key
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -10,11 +10,11 @@ from lab.core.config import LabConfig
 from lab.core.digest import digest_of
 from lab.home import Home
 from lab.records.ledger import Ledger
-from lab.remote.handlers import METHODS_HERE
-from lab.remote.plan_checks import Checked
-from lab.remote.refusals import refuse
-from lab.remote.steward import serve
-from lab.remote.who import Who
+from lab.remote.access.who import Who
+from lab.remote.registry.plan_checks import Checked
+from lab.remote.registry.refusals import refuse
+from lab.remote.steward.handlers import METHODS_HERE
+from lab.remote.steward.service import serve
 from lab.up.service import configuration, layout_of_command, log_to_stderr
 
 NAMES = {"work": ("number", "seconds"), "fail": ("number",), "hold": ("number", "gate"), "broken": ("number",)}

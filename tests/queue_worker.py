@@ -18,8 +18,8 @@ from lab.home import Home
 from lab.layout import Layout, write_for_owner
 from lab.records.ledger import Ledger
 from lab.records.process import this_process
-from lab.remote.engine import RecordedRunEngine
-from lab.remote.queued_plan import QueuedPlan
+from lab.remote.worker.engine import RecordedRunEngine
+from lab.remote.worker.queued_plan import QueuedPlan
 
 _home = Home.default()
 _layout = Layout.load(_home)

@@ -1,23 +1,21 @@
 """``python -m tests.remote_scientists``: what README.md tells remote scientists to type, typed, against a laboratory that is up.
 
 Brings the laboratory of examples/lab.yaml up in a folder of its own, makes the key that the page speaks of, runs the page's commands as they
-stand in one shell, the notebook in a kernel, then the example in Python, and takes the laboratory down again. .ci/run does this.
+stand in one shell, then the example in Python, and takes the laboratory down again. .ci/run does this.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.notebook import run
-
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-NOTEBOOK = "jupyter lab "
 DEADLINE_S = 180.0
 
 
@@ -39,13 +37,8 @@ def main() -> int:
         _do(["lab", "up", "examples/lab.yaml", "--listen", "127.0.0.1:0"], at_lab, ROOT)
         try:
             _do(["lab", "keys", "new", "alice", "--role", "scientist", "--out", str(desk / "alice.key")], at_lab, ROOT)
-            typed = commands()
-            _do(["bash", "-euc", "\n".join(line for line in typed if not line.startswith(NOTEBOOK))], {**far_away, "LAB_KEY": ""}, desk)
-            for line in typed:
-                if line.startswith(NOTEBOOK):
-                    print(f"$ {line}", flush=True)
-                    for shown in run(ROOT / line.removeprefix(NOTEBOOK), desk, far_away):
-                        print(shown.rstrip(), flush=True)
+            shutil.copytree(ROOT / "examples", desk / "examples")
+            _do(["bash", "-euxc", "\n".join(commands())], {**far_away, "LAB_KEY": ""}, desk)
             _do([sys.executable, str(ROOT / "examples" / "remote_first_plan.py")], far_away, desk)
         finally:
             _do(["lab", "down", "--now"], at_lab, ROOT)

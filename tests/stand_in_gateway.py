@@ -15,7 +15,7 @@ import msgpack
 import zmq
 from zmq.utils import z85
 
-from lab.remote.key_files import KeyFile, new_pair
+from lab.remote.access.key_files import KeyFile, new_pair
 
 
 class Lose(Exception):

@@ -12,8 +12,8 @@ import pytest
 import zmq
 
 from lab.core.remote import Traffic
-from lab.remote.allowance import SHUT_OUT_S, Allowance
-from lab.remote.connections import (
+from lab.remote.gateway.allowance import SHUT_OUT_S, Allowance
+from lab.remote.gateway.connections import (
     IDLE_S,
     LET_IN_BYTES,
     PATIENCE_S,
@@ -25,7 +25,7 @@ from lab.remote.connections import (
     Connection,
     Connections,
 )
-from lab.remote.relay import Failure, Relay
+from lab.remote.gateway.relay import Failure, Relay
 
 Until = Callable[..., None]
 

@@ -19,7 +19,7 @@ import pytest
 import zmq
 from gateway_stand_ins import Behind, Client
 
-from lab.remote.key_files import KeyFile
+from lab.remote.access.key_files import KeyFile
 
 Until = Callable[..., None]
 

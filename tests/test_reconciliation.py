@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.records.queue_rows import ItemRow, ItemState
-from lab.remote.history import complete
-from lab.remote.re_manager import Entry, View
-from lab.remote.reconciliation import Follow, Keep, Put, Remove, steps
+from lab.remote.steward.history import complete
+from lab.remote.steward.re_manager import Entry, View
+from lab.remote.steward.reconciliation import Follow, Keep, Put, Remove, steps
 
 
 def row(number: int, state: ItemState = "queued", *, uid: str | None = None, kind: str = "plan", digest: str = "d", ended: str = "2026-01-01T00:00:10Z",

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from lab.core.clock import ManualClock
 from lab.core.errors import LedgerError
 from lab.home import Home
-from lab.remote import audit as audit_module
-from lab.remote.audit import Audit, Entry, is_being_written, what_of
-from lab.remote.audit_chain import START, Link, chained, entries, files_of, read_head, verify
+from lab.remote.access import audit as audit_module
+from lab.remote.access.audit import Audit, Entry, is_being_written, what_of
+from lab.remote.access.audit_chain import START, Link, chained, entries, files_of, read_head, verify
 
 ADD = Entry("alice", "scientist", "k" * 40, "queue_item_add", "film 12ab", "done")
 LOOK = Entry("bob", "observer", "b" * 40, "status", "", "done")
@@ -251,7 +251,7 @@ _KILLED = """
 import os, sys, signal
 from lab.home import Home
 from pathlib import Path
-from lab.remote.audit import Audit, Entry
+from lab.remote.access.audit import Audit, Entry
 log = Audit(Home(Path(sys.argv[1])))
 write = os.write
 def half(file, content):

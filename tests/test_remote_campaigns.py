@@ -30,15 +30,15 @@ from lab.records.documents import JsonlWriter
 from lab.records.ledger import Ledger
 from lab.records.process import this_process
 from lab.records.queue_rows import NewItem
-from lab.remote import campaigns_desk, data_desk, plans_desk
-from lab.remote.campaigns_on_record import CampaignsOnRecord
-from lab.remote.data_desk import PIECE, DataDesk
-from lab.remote.keeper import Keeper
-from lab.remote.plan_checks import Plans
-from lab.remote.re_manager import View
-from lab.remote.refusals import PlanRefused, problems_of
-from lab.remote.roles import METHODS
-from lab.remote.who import Who
+from lab.remote.access.roles import METHODS
+from lab.remote.access.who import Who
+from lab.remote.registry.plan_checks import Plans
+from lab.remote.registry.refusals import PlanRefused, problems_of
+from lab.remote.steward import campaigns_desk, data_desk, plans_desk
+from lab.remote.steward.campaigns_on_record import CampaignsOnRecord
+from lab.remote.steward.data_desk import PIECE, DataDesk
+from lab.remote.steward.keeper import Keeper
+from lab.remote.steward.re_manager import View
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LAB = load_lab(EXAMPLES / "lab.yaml")

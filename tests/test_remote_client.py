@@ -10,12 +10,9 @@ import pytest
 from bluesky_queueserver_api import BPlan
 
 from lab.core.errors import ConfigError, RemoteError
-from lab.remote import requests
-from lab.remote.client import Laboratory, NoAnswer, Refused, connect
-from lab.remote.key_files import new_pair, save_key
-from lab.remote.line import AnswerLost, KeyRefused, Unreachable
-from tests.notebook import code_cells
-from tests.notebook import run as run_notebook
+from lab.remote.access.key_files import new_pair, save_key
+from lab.remote.client import Laboratory, NoAnswer, Refused, connect, requests
+from lab.remote.client.line import AnswerLost, KeyRefused, Unreachable
 from tests.stand_in_gateway import Lose, StandIn
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -254,17 +251,11 @@ def test_the_notebook_of_the_examples_is_one_that_programs_can_open() -> None:
 
 def test_what_the_examples_call_is_there() -> None:
     import ast
+    import json
 
-    for source in [*code_cells(EXAMPLES / "remote.ipynb"), (EXAMPLES / "remote_first_plan.py").read_text(encoding="utf-8")]:
+    cells = json.loads((EXAMPLES / "remote.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    for source in [*sources, (EXAMPLES / "remote_first_plan.py").read_text(encoding="utf-8")]:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "lab":
                 assert hasattr(Laboratory, node.attr) or node.attr == "key", node.attr
-
-
-def test_the_cells_of_a_notebook_are_run_in_one_kernel(tmp_path: Path) -> None:
-    import json
-    import os
-
-    cells = [{"cell_type": "code", "source": ["a = 6\n", "a"]}, {"cell_type": "markdown", "source": ["text"]}, {"cell_type": "code", "source": ["print(a * 7)"]}]
-    (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
-    assert run_notebook(tmp_path / "n.ipynb", tmp_path, dict(os.environ)) == ["6", "42\n"]

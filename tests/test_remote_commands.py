@@ -14,17 +14,17 @@ from lab.core.clock import ManualClock
 from lab.core.errors import ConfigError
 from lab.home import Home
 from lab.layout import Layout
-from lab.remote.audit import Audit, Entry
-from lab.remote.audit_chain import files_of
-from lab.remote.audit_search import since
-from lab.remote.keys import KeyRegistry, load_key
+from lab.remote.access.audit import Audit, Entry
+from lab.remote.access.audit_chain import files_of
+from lab.remote.access.audit_search import since
+from lab.remote.access.keys import KeyRegistry, load_key
 
 Said = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+def home(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("LAB_HOME", str(short_path / "home"))
     return Home.default()
 
 

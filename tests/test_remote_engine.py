@@ -19,8 +19,8 @@ from lab.lease import Lease, holder
 from lab.records.ledger import Ledger
 from lab.records.process import Process
 from lab.records.queue_rows import ItemRow, NewItem
-from lab.remote.engine import RecordedRunEngine
-from lab.remote.queued_plan import QueuedPlan
+from lab.remote.worker.engine import RecordedRunEngine
+from lab.remote.worker.queued_plan import QueuedPlan
 
 
 class Queue:
@@ -62,7 +62,7 @@ RUN = [Msg("open_run", None), Msg("close_run", None)]
 
 @pytest.fixture
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
-    monkeypatch.setattr("lab.remote.engine.PATIENCE_S", 0.0)
+    monkeypatch.setattr("lab.remote.worker.engine.PATIENCE_S", 0.0)
     made = Queue(tmp_path)
     yield made
     made.ledger.close()
@@ -241,6 +241,6 @@ def test_by_hand_nothing_runs_beside_an_item_of_this_worker(queue: Queue) -> Non
 
 def test_by_hand_plans_run_in_the_name_of_the_console_that_controls(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     with Lease.take(queue.home, "carol", "console"):
-        monkeypatch.setattr("lab.remote.engine.this_process", lambda: Process("here", 1, "another process"))
+        monkeypatch.setattr("lab.remote.worker.engine.this_process", lambda: Process("here", 1, "another process"))
         queue.engine(QueuedPlan("count", {"num": 1}, iter(RUN)))
     assert queue.documents[0][1]["user"] == "carol" and "item" not in queue.documents[0][1]

@@ -18,14 +18,14 @@ from lab.core.config import LabConfig
 from lab.core.errors import ConfigError
 from lab.core.remote import Role
 from lab.files import load_lab
-from lab.remote.films import film_campaign
-from lab.remote.plan_checks import Plans
-from lab.remote.plan_schema import described, devices_allowed, plans_allowed
-from lab.remote.plan_specs import SPECS, positioners
-from lab.remote.refusals import PlanRefused
-from lab.remote.role_rules import check_rules
-from lab.remote.who import Who
-from lab.remote.worker_plans import make_plans
+from lab.remote.access.who import Who
+from lab.remote.registry.films import film_campaign
+from lab.remote.registry.plan_checks import Plans
+from lab.remote.registry.plan_schema import described, devices_allowed, plans_allowed
+from lab.remote.registry.plan_specs import SPECS, positioners
+from lab.remote.registry.refusals import PlanRefused
+from lab.remote.registry.role_rules import check_rules
+from lab.remote.worker.worker_plans import make_plans
 from lab.translation import Translation
 from lab.validation import prepare
 from plans.recipes import doses_of

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lab.core.errors import ConfigError
-from lab.remote.arguments import in_words, parameters
-from lab.remote.key_files import save_key
-from lab.remote.queue_commands import app
+from lab.remote.access.key_files import save_key
+from lab.remote.commands.arguments import in_words, parameters
+from lab.remote.commands.queue_commands import app
 from tests.stand_in_gateway import StandIn
 
 Said = Callable[..., tuple[int, str, str]]

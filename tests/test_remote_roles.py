@@ -9,7 +9,7 @@ import pytest
 from bluesky_queueserver.manager.manager import RunEngineManager
 
 from lab.core.remote import ROLES, Role
-from lab.remote.roles import METHODS, may, may_see, refusal
+from lab.remote.access.roles import METHODS, may, may_see, refusal
 
 OBSERVER_READS = {"ping", "status", "queue_get", "history_get", "plans_allowed", "devices_allowed", "lab_whoami", "lab_status"}
 

@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lab.core.clock import ManualClock
 from lab.core.remote import RemoteConfig, Role
 from lab.records.documents import JsonlWriter, close_cut_off
-from lab.remote import run_files
-from lab.remote import streams as streams_module
-from lab.remote.info import Console, Info, harmless
-from lab.remote.run_files import RunFiles
-from lab.remote.streams import Streams
-from lab.remote.who import Who
+from lab.remote.access.who import Who
+from lab.remote.gateway import run_files
+from lab.remote.gateway import streams as streams_module
+from lab.remote.gateway.info import Console, Info, harmless
+from lab.remote.gateway.run_files import RunFiles
+from lab.remote.gateway.streams import Streams
 
 ALL: dict[str, Any] = {"documents": {"all": True}}
 

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from lab.core.errors import RemoteError
-from lab.remote import documents as documents_module
-from lab.remote import feed as feed_module
-from lab.remote import watching
 from lab.remote.client import Laboratory
-from lab.remote.documents import Document
-from lab.remote.live_view import LiveView
-from lab.remote.story import Story
+from lab.remote.client import documents as documents_module
+from lab.remote.client import feed as feed_module
+from lab.remote.client.documents import Document
+from lab.remote.commands import watching
+from lab.remote.commands.live_view import LiveView
+from lab.remote.commands.story import Story
 from tests.stand_in_gateway import StandIn
 from tests.test_remote_queue_commands import row
 

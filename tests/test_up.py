@@ -67,8 +67,8 @@ def lab() -> LabConfig:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    where = Home(tmp_path / "h")
+def home(short_path: Path) -> Iterator[Home]:
+    where = Home(short_path / "h")
     yield where
     for process in events.alive(services_folder(where)).values():
         os.kill(process.pid, signal.SIGKILL)
@@ -170,7 +170,7 @@ def test_a_laboratory_that_somebody_runs_by_hand_is_not_brought_up(home: Home, l
 
 def test_a_copy_of_a_home_knows_nothing_of_the_processes_of_the_original(up: Any, straw: Any, home: Home, tmp_path: Path) -> None:
     up(straw("instruments"))
-    copy = Home(tmp_path / "copy")
+    copy = Home(home.path.parent / "copy")
     shutil.copytree(home.path, copy.path, ignore=shutil.ignore_patterns("*.sock"))
     assert laboratory_state(copy) is None
     assert not stopping.stop(copy, lambda _: None)
@@ -180,7 +180,7 @@ def test_a_copy_of_a_home_knows_nothing_of_the_processes_of_the_original(up: Any
 
 def test_a_home_that_was_moved_while_up_is_still_found(up: Any, straw: Any, home: Home, tmp_path: Path) -> None:
     up(straw("instruments"))
-    moved = Home(tmp_path / "m")
+    moved = Home(home.path.parent / "m")
     home.path.rename(moved.path)
     assert laboratory_state(moved) is not None
     assert stopping.stop(moved, lambda _: None)
@@ -335,8 +335,8 @@ def test_lab_status_says_what_was_interrupted_and_what_to_do_also_when_the_labor
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
-def test_systemd_takes_the_units(tmp_path: Path, lab: LabConfig) -> None:
-    home = Home(tmp_path / "a home")
+def test_systemd_takes_the_units(short_path: Path, tmp_path: Path, lab: LabConfig) -> None:
+    home = Home(short_path / "a home")
     layout, services = starting.prepare(LAB, lab, home)
     units = systemd.write_units(layout, services, tmp_path / "units")
     assert [unit.name for unit in units] == [*(f"labwright-demo-{service.name}.service" for service in services), "labwright-demo.target"]

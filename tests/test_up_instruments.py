@@ -42,7 +42,7 @@ KERNEL = """
 import sys
 from ipykernel.kernelapp import IPKernelApp
 app = IPKernelApp.instance()
-app.exec_lines = ["from lab.remote.worker import open_worker", "globals().update(open_worker())"]
+app.exec_lines = ["from lab.remote.worker.opening import open_worker", "globals().update(open_worker())"]
 app.initialize(["-f", sys.argv[1]])
 app.start()
 """

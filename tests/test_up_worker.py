@@ -25,7 +25,7 @@ from lab.presence import serving, worker
 from lab.records.documents import read_run
 from lab.records.ledger import Ledger
 from lab.records.queue_rows import ItemRow, NewItem
-from lab.remote.plan_checks import Plans
+from lab.remote.registry.plan_checks import Plans
 from lab.up.arrangement import arrange
 from lab.up.queue import ask
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.core.remote import Traffic
-from lab.remote import wire
-from lab.remote.claims import false_claim, without_claims
-from lab.remote.packed import PackedError, scan
-from lab.remote.who import Who
+from lab.remote.access.claims import false_claim, without_claims
+from lab.remote.access.who import Who
+from lab.remote.gateway import wire
+from lab.remote.gateway.packed import PackedError, scan
 from tests import fuzz_wire
 
 TRAFFIC = Traffic()

@@ -64,7 +64,7 @@ def configuration(lab_file: Path, listen: str | None, speed: float | None) -> La
         overrides["speed"] = speed
     lab = load_lab(lab_file, overrides)
     if lab.remote.roles:
-        from lab.remote.role_rules import check_rules
+        from lab.remote.registry.role_rules import check_rules
 
         check_rules(lab, str(lab_file))
     return lab.model_copy(update={"speed": lab.remote.speed}) if lab.speed == "max" else lab
@@ -72,7 +72,7 @@ def configuration(lab_file: Path, listen: str | None, speed: float | None) -> La
 
 def _say_next(layout: Layout, home: Home, say: Callable[[str], None]) -> None:
     """Where the door is, which key opens it, and what to type."""
-    from lab.remote.keys import ensure_owner
+    from lab.remote.access.keys import ensure_owner
 
     address = own_address(layout.gateway)
     say(f"gateway      {layout.gateway.removeprefix('tcp://')}")

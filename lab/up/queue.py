@@ -35,7 +35,7 @@ PLANS = "plans.yaml"
 KERNEL = "kernel.json"
 CONTROL, INFO = "queue-control.sock", "queue-info.sock"
 
-STARTUP_MODULE = "lab.remote.startup"
+STARTUP_MODULE = "lab.remote.worker.startup"
 
 REDIS_S = 30.0
 """Wall seconds to wait for Redis."""

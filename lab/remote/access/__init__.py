@@ -1,0 +1,1 @@
+"""Who may enter, what their role allows, and what is written down of it."""

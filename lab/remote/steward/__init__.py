@@ -1,0 +1,1 @@
+"""The only one that changes the queue: ``python -m lab.remote.steward``. Its desks answer what the gateway passes on."""

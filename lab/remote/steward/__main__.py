@@ -1,0 +1,5 @@
+"""``python -m lab.remote.steward``."""
+
+from lab.remote.steward.service import main
+
+raise SystemExit(main())

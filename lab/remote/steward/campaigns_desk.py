@@ -1,0 +1,182 @@
+"""What the steward answers about campaigns: submitting, looking, answering, asking for something, points of one's own.
+
+See `lab.remote.steward` for the form of handlers. A scientist may do all this with their own campaigns, an operator with everybody's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lab import budgets
+from lab.core.errors import LabError
+from lab.core.trial import Trial, TrialState
+from lab.records.report import campaign_rows, summary
+from lab.records.rows import ProposalRow
+from lab.remote.access.who import Who
+from lab.remote.registry.plain import problems_of_plain
+from lab.remote.registry.plan_checks import limits_of, raise_problems
+from lab.remote.registry.refusals import Problem, refuse, shown
+from lab.remote.steward.campaigns_on_record import CampaignsOnRecord, owner_of
+from lab.remote.steward.items_desk import add_one, read_item
+
+if TYPE_CHECKING:
+    from lab.remote.steward.service import Steward
+
+Answer = dict[str, Any]
+
+NOT_TOLD = ("host", "pid", "steps", "sessions", "unconfirmed")
+"""Of `lab.records.report.summary`: where it ran, and what is long and of use to nobody elsewhere."""
+
+MOST_LISTED = 500
+"""Campaigns of one answer, the newest."""
+
+LARGEST_NUMBER = 2**31 - 1
+"""Of a question or a proposal."""
+
+DROPPED = "the campaign ended before it was tried"
+
+BUDGET = ("trials", "failures", "hours")
+
+
+# --------------------------------------------------------------------------------------------------- submitting
+
+
+def lab_campaign_submit(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Queue a campaign; it belongs to the name of the key, whatever it says itself."""
+    new, warnings = read_item(steward, who, {"name": "campaign", "kwargs": {"config": params.get("config")}})
+    return add_one(steward, who, new, {}, warnings)
+
+
+# ------------------------------------------------------------------------------------------------------ looking
+
+
+def lab_campaigns(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Campaigns that somebody may see, the oldest first."""
+    rows = _records(steward).visible(who)[-MOST_LISTED:]
+    told = [{**one, "owner": owner_of(row)} for one, row in zip(campaign_rows(steward.ledger, rows), rows, strict=True)]
+    return {"success": True, "msg": "", "campaigns": _json(told)}
+
+
+def lab_campaign(steward: Steward, who: Who, params: Answer) -> Answer:
+    """One campaign: trials, samples, best, questions, events."""
+    row = _records(steward).find(who, params.get("campaign"), "lab_campaign")
+    told = {name: value for name, value in summary(steward.ledger, row.id).items() if name not in NOT_TOLD}
+    return {"success": True, "msg": "", "campaign": _json({**told, "owner": owner_of(row)})}
+
+
+# -------------------------------------------------------------------------------------- answering, asking for
+
+
+def lab_answer(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Answer a question of a campaign; the first answer counts."""
+    number, choice = _number(params.get("question"), "lab_answer", "question"), params.get("choice")
+    try:
+        question = steward.ledger.question(number)
+        _records(steward).find(who, question.campaign)
+    except LabError as error:  # there is none, or it is none of theirs: that is the same to them
+        raise refuse("lab_answer", "question", number, "the number of a question of a campaign that is yours, as lab_campaign tells it") from error
+    _records(steward).own(who, question.campaign, "lab_answer")
+    if not isinstance(choice, str) or choice not in question.choices:
+        raise refuse("lab_answer", "choice", choice, ", ".join(question.choices))
+    done = steward.ledger.answer(number, choice, who.name)
+    return {"success": True, "msg": f"{done.campaign} goes on with it", "campaign": done.campaign, "question": number, "choice": done.choice}
+
+
+def _request(kind: str) -> Callable[[Steward, Who, Answer], Answer]:
+    def ask(steward: Steward, who: Who, params: Answer) -> Answer:
+        row = _records(steward).own(who, params.get("campaign"), f"lab_campaign_{kind}")
+        number = steward.ledger.request(row.id, kind, who.name)
+        return {"success": True, "msg": f"asked {row.id} to {kind}; its session takes it in a moment", "campaign": row.id, "number": number}
+
+    return ask
+
+
+def lab_campaign_budget(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Change what a campaign may still use."""
+    row = _records(steward).own(who, params.get("campaign"), "lab_campaign_budget")
+    changes = {name: params[name] for name in BUDGET if params.get(name) is not None}
+    unknown = [name for name in params if name not in (*BUDGET, "campaign")]
+    found = [Problem(shown(name)[1:-1], shown(params[name]), ", ".join(BUDGET)) for name in unknown]
+    found += [problem for name, value in changes.items() for problem in _budget_problems(steward, who, name, value)]
+    raise_problems("lab_campaign_budget", found)
+    return {"success": True, "msg": budgets.ask(steward.ledger, row.id, changes, who.name, "lab_campaign_budget"), "campaign": row.id}
+
+
+def _budget_problems(steward: Steward, who: Who, name: str, value: Any) -> list[Problem]:
+    allowed = "a number of hours" if name == "hours" else "a whole number"
+    if isinstance(value, bool) or not isinstance(value, (int, float) if name == "hours" else int) or not 0 < value <= LARGEST_NUMBER:
+        return [Problem(name, shown(value), f"{allowed} above 0")]
+    limits = limits_of(steward.lab.remote.rules(who.role), "campaign")
+    low, high = limits.get(name, (0.0, math.inf))
+    return [] if low <= value <= high else [Problem(name, shown(value), f"{low:g}..{high:g} (limits of your role)")]
+
+
+# --------------------------------------------------------------------------------------- points of one's own
+
+
+def lab_propose(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Ask a campaign with ``optimizer: {engine: remote}`` to try a point."""
+    row = _records(steward).own(who, params.get("campaign"), "lab_propose")
+    values = params.get("values")
+    if not isinstance(values, dict) or not values:
+        raise refuse("lab_propose", "values", values, "an object: a value for each parameter of the campaign")
+    raise_problems("lab_propose", [*problems_of_plain(values, "values"), *(
+        Problem(f"values.{shown(name)[1:-1]}", shown(value), "a number or a text") for name, value in values.items()
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)))])
+    return {"success": True, "msg": "", "proposal": steward.ledger.propose(row.id, values, who.name), "campaign": row.id}
+
+
+def lab_proposal(steward: Steward, who: Who, params: Answer) -> Answer:
+    """What became of a point that was proposed."""
+    number = _number(params.get("proposal"), "lab_proposal", "proposal")
+    try:
+        found = steward.ledger.proposal(number)
+        _records(steward).find(who, found.campaign)
+    except LabError as error:
+        raise refuse("lab_proposal", "proposal", number, "the number of a proposal to a campaign that is yours, as lab_propose answers it") from error
+    return {"success": True, "msg": "", "proposal": _json(_became(steward, found))}
+
+
+def _became(steward: Steward, proposal: ProposalRow) -> Answer:
+    told: Answer = {"proposal": proposal.id, "campaign": proposal.campaign, "by": proposal.by, "proposed": dict(proposal.values), "trial": None,
+                    "state": "waiting", "values": {}, "outcomes": {}, "cause": ""}
+    if proposal.trial is None:
+        return told if proposal.state == "waiting" else told | {"state": "abandoned", "cause": DROPPED}
+    trial = steward.ledger.trial(proposal.campaign, proposal.trial)
+    return told | {"trial": trial.index + 1, "state": "taken" if trial.state is TrialState.SUGGESTED else trial.state.value,
+                   "values": dict(trial.point), "outcomes": _outcomes(trial), "cause": trial.cause, "sample": trial.sample}
+
+
+def _outcomes(trial: Trial) -> Answer:
+    measured = trial.outcome.measured if trial.outcome is not None else {}
+    return {name: {"mean": one.mean, "sem": one.sem} for name, one in measured.items()}
+
+
+# -------------------------------------------------------------------------------------------------------- parts
+
+
+def _records(steward: Steward) -> CampaignsOnRecord:
+    return CampaignsOnRecord(steward.ledger, steward.lab)
+
+
+def _number(given: Any, what: str, field: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 < given <= LARGEST_NUMBER:
+        raise refuse(what, field, given, "a number from 1")
+    return given
+
+
+def _json(value: Any) -> Any:
+    """Numbers that JSON does not have are null."""
+    if isinstance(value, dict):
+        return {str(name): _json(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+METHODS_HERE: dict[str, Callable[[Steward, Who, Answer], Answer]] = {
+    "lab_campaign_submit": lab_campaign_submit, "lab_campaigns": lab_campaigns, "lab_campaign": lab_campaign, "lab_answer": lab_answer,
+    "lab_campaign_pause": _request("pause"), "lab_campaign_continue": _request("continue"), "lab_campaign_stop": _request("stop"),
+    "lab_campaign_budget": lab_campaign_budget, "lab_propose": lab_propose, "lab_proposal": lab_proposal}

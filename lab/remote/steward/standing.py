@@ -1,0 +1,82 @@
+"""How the laboratory stands: queue, worker, lease, alarms, and what waits for somebody; for ``lab status`` here and elsewhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lab.core.errors import LeaseError
+from lab.lease import holder
+from lab.remote.access.who import Who
+from lab.remote.steward.items_desk import told
+
+if TYPE_CHECKING:
+    from lab.remote.steward.service import Steward
+
+_NOTICES = 10
+
+
+def lab_status(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:
+    """What stands, runs, waits, and is wrong."""
+    ledger, watch = steward.ledger, steward.watch
+    running = ledger.items(("running",))
+    return {
+        "success": True, "msg": "", "lab": steward.lab.name,
+        "queue": {"is_on": watch.going.is_on and steward.lab.remote.autostart, "runs_by_itself": steward.lab.remote.autostart, "why": _why(steward),
+                  "since": watch.going.since_wall, "n_queued": len(ledger.items(("queued",))), **_of_manager(steward)},
+        "running": [told(steward, who, item) for item in running],
+        "waiting": [told(steward, who, item) | {"what_to_do": f"lab queue approve {item.id}, or lab queue reject {item.id}"}
+                    for item in ledger.items(("waiting",))],
+        "interrupted": [told(steward, who, item) | {"what_to_do": f"lab queue retry {item.id}, or lab queue dismiss {item.id}"}
+                        for item in watch.undecided()],
+        "lease": _lease(steward), "alarms": _alarms(steward), "notices": [asdict(notice) for notice in ledger.notices(limit=_NOTICES)]}
+
+
+def _why(steward: Steward) -> str:
+    """Why nothing begins, although it is queued; empty: nothing keeps it."""
+    try:
+        held = steward.watch.held_by()
+    except LeaseError as error:
+        return str(error)
+    if steward.watch.going.why or held is None:
+        return steward.watch.going.why
+    return f"the laboratory is controlled by {held.words}; the queue goes on when they give it back"
+
+
+def _of_manager(steward: Steward) -> dict[str, Any]:
+    status, worker = steward.watch.status, steward.watch.worker
+    if status is None:
+        return {"is_manager_there": False, "manager_state": "gone", "environment": "unknown", "re_state": None, "mode": None}
+    is_there = bool(status.get("worker_environment_exists"))
+    environment = "closed" if not is_there else "dead" if worker is not None and worker.is_gone() else status.get("worker_environment_state")
+    return {"is_manager_there": True, "manager_state": status.get("manager_state"), "environment": environment, "re_state": status.get("re_state"),
+            "mode": status.get("plan_queue_mode")}
+
+
+def _lease(steward: Steward) -> dict[str, Any] | None:
+    try:
+        found = holder(steward.home)
+    except LeaseError as error:
+        return {"words": str(error)}
+    return None if found is None else {"who": found.who, "what": found.what, "since": found.since, "words": found.words}
+
+
+def _alarms(steward: Steward) -> dict[str, Any]:
+    """As the worker wrote them last; of a worker that is gone nobody knows."""
+    worker = steward.watch.worker
+    if worker is None or worker.is_gone():
+        return {"wall": None, "instruments": {}, "interlocks": {}, "is_known": False}
+    try:
+        found = json.loads(steward.layout.alarms_file.read_text())
+        return {**found, "is_known": True}
+    except (OSError, ValueError):
+        return {"wall": None, "instruments": {}, "interlocks": {}, "is_known": False}
+
+
+def ping(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:
+    """That the steward answers."""
+    return {"success": True, "msg": "steward", "is_manager_there": steward.watch.status is not None}
+
+
+METHODS_HERE = {"lab_status": lab_status, "ping": ping}
