@@ -32,7 +32,7 @@ demo: $(VENV)/.installed ## 20 perovskite films in the simulated laboratory
 	@$(BIN)/lab run examples/perovskite.yaml
 
 test: $(VENV)/.installed-test .venv-tickit/.installed
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/.installed-test
 	@seed=$${SEED:-$$(date +%s)}; echo "seed $$seed (make fuzz SEED=$$seed repeats it)"; \

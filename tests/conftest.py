@@ -37,6 +37,18 @@ settings.register_profile("fuzz", max_examples=5000, deadline=None, print_blob=T
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
+SLOWEST = ("test_campaigns", "test_queue_crashes", "test_console", "test_crash", "test_up_laboratory", "test_up_worker", "test_virtual_time",
+           "test_optimise_suggestions", "test_records_catalogue", "test_up_instruments", "test_records_stock", "test_devices_pump",
+           "test_interlocked_campaigns", "test_devices_hotplate", "test_devices_detector", "test_devices_interlocks")
+"""Files that take longest, the longest first: begun first, so that at the end nobody waits for one of them (``--dist loadfile``)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first; else the order stays."""
+    rank = {name: n for n, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(SLOWEST)))
+
+
 class Process:
     """A child process of the laboratory: one JSON line in, one out (docs/architecture.md)."""
 
