@@ -23,6 +23,7 @@ from lab.instruments import geometry_of, work_cell
 from lab.optimise import Optimizer, make_optimizer
 from lab.records.documents import close_cut_off, runs_of
 from lab.records.evaluate import evaluate
+from lab.records.requests import WITHOUT_ACKNOWLEDGING
 from lab.resumption import unfinished
 from lab.stocking import open_accounts
 from lab.translation import Translation
@@ -281,7 +282,8 @@ class Conduct:
                 log.info("a pause was asked for while %s", engine.state)
         elif kind == "continue":
             campaign.trouble(f"going on, by {by}")
-            self._session.acknowledge()
+            if detail != WITHOUT_ACKNOWLEDGING:
+                self._session.acknowledge()
             try:
                 self._resume()
             except ServiceError as error:

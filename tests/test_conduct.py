@@ -23,6 +23,7 @@ from lab.files import load_campaign
 from lab.home import Home
 from lab.records.documents import JsonlWriter
 from lab.records.ledger import Ledger
+from lab.records.requests import WITHOUT_ACKNOWLEDGING
 from lab.session import Session
 from lab.translation import load_liquids
 
@@ -37,10 +38,11 @@ class Room:
         self.bench.RE.subscribe(self.documents)
         self.config = load_campaign(EXAMPLES / "perovskite.yaml", {"budget": {"trials": 3, "failures": 2}, "optimizer": {"engine": "sobol"}})
         self.said: list[str] = []
+        self.acknowledged = threading.Event()
         self.session = cast(Session, SimpleNamespace(
             lab=load_liquids(LAB.model_copy(update={"catalogue": False}), self.config, "campaign.yaml"), home=Home(folder), ledger=self.ledger, documents=self.documents, RE=self.bench.RE,
             clock=self.bench.clock, devices={}, guards=None, running=[], ended_by="", loss="", is_new_world=False, say=self.said.append,
-            acknowledge=lambda: None, warm_up=lambda configs: None))
+            acknowledge=self.acknowledged.set, warm_up=lambda configs: None))
         self.conduct = self.new_conduct()
 
     def new_conduct(self) -> Conduct:
@@ -245,6 +247,24 @@ def test_as_a_plan_it_is_paused_on_request_and_asks_whoever_runs_it_to_go_on(roo
     assert asked.wait(20)
     room.bench.RE.resume()
     assert end_of(room) == ("done", "3 trials")
+
+
+@pytest.mark.parametrize(("detail", "is_acknowledged"), [("", True), (WITHOUT_ACKNOWLEDGING, False)])
+def test_going_on_acknowledges_interlocks_unless_it_was_asked_for_from_elsewhere(room: Room, until: Callable[..., None], detail: str,
+                                                                              is_acknowledged: bool) -> None:
+    asked = threading.Event()
+
+    def pause() -> None:
+        room.ledger.request(room.campaign.id, "pause", "ann")
+        heard(room, "paused by ann", until)()
+
+    room.bench.heater.before["heat"] = pause
+    with pytest.raises(RunEngineInterrupted):
+        room.bench.RE(as_plan(room, asked.set))
+    room.ledger.request(room.campaign.id, "continue", "ann", detail)
+    assert asked.wait(20)
+    assert room.acknowledged.is_set() == is_acknowledged
+    room.bench.RE.resume()
 
 
 @pytest.mark.parametrize(("ending", "cause"), [("stop", "stopped in the queue"), ("abort", "aborted in the queue")])

@@ -30,11 +30,12 @@ from lab.records.documents import JsonlWriter
 from lab.records.ledger import Ledger
 from lab.records.process import this_process
 from lab.records.queue_rows import NewItem
+from lab.records.requests import WITHOUT_ACKNOWLEDGING
 from lab.remote.access.roles import METHODS
 from lab.remote.access.who import Who
 from lab.remote.registry.plan_checks import Plans
 from lab.remote.registry.refusals import PlanRefused, problems_of
-from lab.remote.steward import campaigns_desk, data_desk, plans_desk
+from lab.remote.steward import campaigns_desk, data_desk, plans_desk, running_desk
 from lab.remote.steward.campaigns_on_record import CampaignsOnRecord
 from lab.remote.steward.data_desk import PIECE, DataDesk
 from lab.remote.steward.keeper import Keeper
@@ -67,6 +68,9 @@ class Queue:
     def history(self) -> list[dict[str, Any]]:
         return []
 
+    def ask(self, method: str, params: Any = None, deadline_s: float = 0.0) -> dict[str, Any]:
+        return {"success": True, "msg": ""}
+
 
 class Desk:
     """The desks on a ledger; ``desk(who, method, **params)`` is a request's answer."""
@@ -76,9 +80,10 @@ class Desk:
         self.plans = Plans(LAB, None, CampaignsOnRecord(ledger, LAB))
         self.manager = Queue()
         self.keeper = Keeper(ledger, self.manager, lambda *_: None)  # type: ignore[arg-type]
+        self.notice = ledger.add_notice
 
     def __call__(self, who: Who, method: str, **params: Any) -> dict[str, Any]:
-        answer = METHODS_HERE[method](self, who, params)  # type: ignore[arg-type]
+        answer = {**running_desk.METHODS_HERE, **METHODS_HERE}[method](self, who, params)  # type: ignore[arg-type]
         assert answer["success"] is True
         json.dumps(answer, allow_nan=False)
         return answer
@@ -197,7 +202,7 @@ def test_what_is_asked_of_a_campaign_reaches_its_session_under_the_name_of_the_k
         desk(ALICE, method, campaign=campaign)
     desk(OLGA, "lab_campaign_budget", campaign=campaign, trials=40, hours=8)
     assert [(one.kind, one.by, one.detail) for one in desk.ledger.requests(campaign)] == [
-        ("pause", "alice", ""), ("continue", "alice", ""), ("stop", "alice", ""), ("budget", "olga", '{"trials": 40, "hours": 8}')]
+        ("pause", "alice", ""), ("continue", "alice", WITHOUT_ACKNOWLEDGING), ("stop", "alice", ""), ("budget", "olga", '{"trials": 40, "hours": 8}')]
 
 
 @pytest.mark.parametrize(("changes", "field"), [
@@ -206,6 +211,54 @@ def test_what_is_asked_of_a_campaign_reaches_its_session_under_the_name_of_the_k
 def test_a_budget_that_cannot_be_is_refused(desk: Desk, changes: dict[str, Any], field: str) -> None:
     with refused(field):
         desk(ALICE, "lab_campaign_budget", campaign=opened(desk), **changes)
+
+
+def running(desk: Desk, **changes: Any) -> tuple[str, str]:
+    """A campaign of alice's that runs as an item: both ids."""
+    campaign = opened(desk, **changes)
+    item = desk.ledger.add_item(NewItem("campaign", {}, "d", "alice", "scientist"))
+    desk.ledger.claim_item(item.id, "d", this_process())
+    desk.ledger.set_item_campaign(item.id, campaign)
+    return campaign, item.id
+
+
+@pytest.mark.parametrize("by", ["lab_campaign_pause", "re_pause"])
+def test_a_scientist_does_not_lift_an_operators_pause(desk: Desk, by: str) -> None:
+    campaign, _ = running(desk)
+    desk(ALICE, "lab_campaign_pause", campaign=campaign)
+    desk(OLGA, by, **({"campaign": campaign} if by == "lab_campaign_pause" else {"option": "immediate"}))
+    with pytest.raises(PlanRefused, match="paused by olga: ask them, or an operator"):
+        desk(ALICE, "lab_campaign_continue", campaign=campaign)
+    desk(OLGA, "re_resume" if by == "re_pause" else "lab_campaign_continue", **({} if by == "re_pause" else {"campaign": campaign}))
+    desk(ALICE, "lab_campaign_pause", campaign=campaign)
+    desk(ALICE, "lab_campaign_continue", campaign=campaign)
+
+
+def test_a_scientist_does_not_pause_what_is_paused_to_let_it_go_on_then(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign, _ = running(desk)
+    monkeypatch.setattr(desk.manager, "status", lambda: {"re_state": "paused"})
+    with pytest.raises(PlanRefused, match="not paused already"):
+        desk(ALICE, "lab_campaign_pause", campaign=campaign)
+    desk(OLGA, "lab_campaign_pause", campaign=campaign)
+
+
+def test_a_scientist_acknowledges_no_interlock_from_afar(desk: Desk) -> None:
+    campaign, _ = running(desk)
+    with pytest.raises(PlanRefused, match="a campaign that you have paused"):
+        desk(ALICE, "lab_campaign_continue", campaign=campaign)
+    desk(ALICE, "lab_campaign_pause", campaign=campaign)
+    desk(ALICE, "lab_campaign_continue", campaign=campaign)
+    desk(OLGA, "lab_campaign_continue", campaign=campaign)
+    assert [one.detail for one in desk.ledger.requests(campaign) if one.kind == "continue"] == [WITHOUT_ACKNOWLEDGING, ""]
+
+
+def test_who_needs_a_word_for_a_campaign_gives_it_no_larger_budget(desk: Desk) -> None:
+    desk.lab = desk.lab.model_copy(update={"remote": desk.lab.remote.model_copy(update={"approval": ("scientist",)})})
+    campaign = opened(desk, budget={"trials": 5, "hours": 2})
+    with refused("trials", "hours"):
+        desk(ALICE, "lab_campaign_budget", campaign=campaign, trials=6, hours=2.5)
+    desk(ALICE, "lab_campaign_budget", campaign=campaign, trials=4, hours=1)
+    desk(OLGA, "lab_campaign_budget", campaign=campaign, trials=20)
 
 
 def test_a_question_is_answered_by_the_owner_of_its_campaign_under_their_name(desk: Desk) -> None:

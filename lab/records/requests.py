@@ -13,6 +13,9 @@ from lab.records.store import iso
 
 REQUEST_KINDS = ("pause", "continue", "stop", "budget")
 
+WITHOUT_ACKNOWLEDGING = "interlocks are not acknowledged by it"
+"""Detail of a ``continue`` from somebody elsewhere, who has not seen the instruments."""
+
 
 class Requests(Part):
     """What people ask of sessions."""
@@ -20,7 +23,8 @@ class Requests(Part):
     def request(self, campaign: str, kind: str, by: str, detail: str = "") -> int:
         """Ask the session that runs a campaign to ``pause``, ``continue``, ``stop``, or change its ``budget``; returns the number of the request.
 
-        `detail` of a ``budget`` is what changes, as a JSON object (`lab.budgets.ask`).
+        `detail` of a ``budget`` is what changes, as a JSON object (`lab.budgets.ask`); of a ``continue`` nothing, which acknowledges
+        interlocks, too, or `WITHOUT_ACKNOWLEDGING`.
 
         Raises
         ------

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lab import budgets
+from lab.core.config import CampaignConfig
 from lab.core.errors import LabError
+from lab.core.remote import is_at_least
 from lab.core.trial import Trial, TrialState
 from lab.records.report import campaign_rows, summary
-from lab.records.rows import ProposalRow
+from lab.records.requests import WITHOUT_ACKNOWLEDGING
+from lab.records.rows import CampaignRow, ProposalRow
 from lab.remote.access.who import Who
 from lab.remote.registry.plain import problems_of_plain
 from lab.remote.registry.plan_checks import limits_of, raise_problems
 from lab.remote.registry.refusals import Problem, refuse, shown
+from lab.remote.steward import pauses
 from lab.remote.steward.campaigns_on_record import CampaignsOnRecord, owner_of
 from lab.remote.steward.items_desk import add_one, read_item
 
@@ -84,13 +88,36 @@ def lab_answer(steward: Steward, who: Who, params: Answer) -> Answer:
     return {"success": True, "msg": f"{done.campaign} goes on with it", "campaign": done.campaign, "question": number, "choice": done.choice}
 
 
-def _request(kind: str) -> Callable[[Steward, Who, Answer], Answer]:
-    def ask(steward: Steward, who: Who, params: Answer) -> Answer:
-        row = _records(steward).own(who, params.get("campaign"), f"lab_campaign_{kind}")
-        number = steward.ledger.request(row.id, kind, who.name)
-        return {"success": True, "msg": f"asked {row.id} to {kind}; its session takes it in a moment", "campaign": row.id, "number": number}
+def lab_campaign_pause(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Ask a campaign to pause. A scientist's pause of what is paused already would only be a way to lift the other's."""
+    row = _records(steward).own(who, params.get("campaign"), "lab_campaign_pause")
+    if not is_at_least(who.role, "operator") and pauses.is_paused(steward):
+        raise refuse("lab_campaign_pause", "campaign", row.id, "a campaign that is not paused already")
+    return _asked(steward, who, row.id, "pause")
 
-    return ask
+
+def lab_campaign_continue(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Ask a campaign to go on. A scientist lifts their own pause, nobody else's, and acknowledges no interlock: somebody may have a hand in there."""
+    row = _records(steward).own(who, params.get("campaign"), "lab_campaign_continue")
+    if is_at_least(who.role, "operator"):
+        return _asked(steward, who, row.id, "continue")
+    held = pauses.held_by(steward, row.id)
+    if not held or set(held) != {who.name}:
+        others = [name for name in held if name != who.name]
+        raise refuse("lab_campaign_continue", "campaign", row.id,
+                     f"a campaign that you have paused; this one was paused by {', '.join(others)}: ask them, or an operator" if others else
+                     "a campaign that you have paused; what paused otherwise goes on by itself, or by an operator's word")
+    return _asked(steward, who, row.id, "continue", WITHOUT_ACKNOWLEDGING)
+
+
+def lab_campaign_stop(steward: Steward, who: Who, params: Answer) -> Answer:
+    """Ask a campaign to finish the samples in the machine, and stop."""
+    return _asked(steward, who, _records(steward).own(who, params.get("campaign"), "lab_campaign_stop").id, "stop")
+
+
+def _asked(steward: Steward, who: Who, campaign: str, kind: str, detail: str = "") -> Answer:
+    number = steward.ledger.request(campaign, kind, who.name, detail)
+    return {"success": True, "msg": f"asked {campaign} to {kind}; its session takes it in a moment", "campaign": campaign, "number": number}
 
 
 def lab_campaign_budget(steward: Steward, who: Who, params: Answer) -> Answer:
@@ -100,6 +127,8 @@ def lab_campaign_budget(steward: Steward, who: Who, params: Answer) -> Answer:
     unknown = [name for name in params if name not in (*BUDGET, "campaign")]
     found = [Problem(shown(name)[1:-1], shown(params[name]), ", ".join(BUDGET)) for name in unknown]
     found += [problem for name, value in changes.items() for problem in _budget_problems(steward, who, name, value)]
+    if who.role in steward.lab.remote.approval:
+        found += _raised_problems(row, changes)
     raise_problems("lab_campaign_budget", found)
     return {"success": True, "msg": budgets.ask(steward.ledger, row.id, changes, who.name, "lab_campaign_budget"), "campaign": row.id}
 
@@ -111,6 +140,13 @@ def _budget_problems(steward: Steward, who: Who, name: str, value: Any) -> list[
     limits = limits_of(steward.lab.remote.rules(who.role), "campaign")
     low, high = limits.get(name, (0.0, math.inf))
     return [] if low <= value <= high else [Problem(name, shown(value), f"{low:g}..{high:g} (limits of your role)")]
+
+
+def _raised_problems(row: CampaignRow, changes: Answer) -> list[Problem]:
+    """What was approved was approved with its budget: who needs a word for the campaign may use less of it, not more."""
+    now = CampaignConfig.model_validate_json(row.config).budget.model_dump()
+    return [Problem(name, shown(value), f"at most {now[name]:g}, with which it was approved; an operator may give it more")
+            for name, value in changes.items() if isinstance(value, (int, float)) and now[name] is not None and value > now[name]]
 
 
 # --------------------------------------------------------------------------------------- points of one's own
@@ -178,5 +214,5 @@ def _json(value: Any) -> Any:
 
 METHODS_HERE: dict[str, Callable[[Steward, Who, Answer], Answer]] = {
     "lab_campaign_submit": lab_campaign_submit, "lab_campaigns": lab_campaigns, "lab_campaign": lab_campaign, "lab_answer": lab_answer,
-    "lab_campaign_pause": _request("pause"), "lab_campaign_continue": _request("continue"), "lab_campaign_stop": _request("stop"),
+    "lab_campaign_pause": lab_campaign_pause, "lab_campaign_continue": lab_campaign_continue, "lab_campaign_stop": lab_campaign_stop,
     "lab_campaign_budget": lab_campaign_budget, "lab_propose": lab_propose, "lab_proposal": lab_proposal}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.remote.access.who import Who
 from lab.remote.registry.refusals import refuse
+from lab.remote.steward import pauses
 
 if TYPE_CHECKING:
     from lab.remote.steward.service import Steward
@@ -16,7 +17,7 @@ Params = dict[str, Any]
 Answer = dict[str, Any]
 
 PASSED_ON = {
-    "queue_stop_cancel": ("lock_key",), "re_pause": ("option",), "re_resume": (), "re_stop": (), "re_abort": (), "re_halt": (),
+    "queue_stop_cancel": ("lock_key",), "re_stop": (), "re_abort": (), "re_halt": (),
     "environment_update": ("run_in_background", "lock_key"), "script_upload": ("script", "update_lists", "update_re", "run_in_background", "lock_key"),
     "permissions_reload": ("restore_plans_devices", "restore_permissions", "lock_key"), "permissions_set": ("user_group_permissions", "lock_key"),
     "lock": ("environment", "queue", "lock_key", "note"), "unlock": ("lock_key",),
@@ -108,6 +109,21 @@ def function_execute(steward: Steward, who: Who, params: Params) -> Answer:
     return steward.manager.ask("function_execute", {**taken, "user": who.name, "user_group": who.role})
 
 
+def re_pause(steward: Steward, who: Who, params: Params) -> Answer:
+    """Pause what runs; on record before it is done, so that nobody elsewhere takes the pause for their own."""
+    taken = _taken(params, "re_pause", ("option",))
+    pauses.note(steward, who, pauses.PAUSED)
+    return steward.manager.ask("re_pause", taken, 10.0)
+
+
+def re_resume(steward: Steward, who: Who, params: Params) -> Answer:
+    """Let go on what is paused."""
+    answer = steward.manager.ask("re_resume", _taken(params, "re_resume", ()), 10.0)
+    if answer.get("success"):
+        pauses.note(steward, who, pauses.RESUMED)
+    return answer
+
+
 def _taken(params: Params, method: str, names: tuple[str, ...]) -> Params:
     """The parameters that a method takes; who asks says the key."""
     odd = sorted(set(params) - set(names) - {"user", "user_group"})
@@ -125,5 +141,5 @@ def _pass_on(method: str, names: tuple[str, ...]) -> Callable[[Steward, Who, Par
 
 METHODS_HERE = {
     **{handler.__name__: handler for handler in (queue_start, queue_stop, queue_autostart, queue_mode_set, environment_open, environment_close,
-                                                 environment_destroy, function_execute)},
+                                                 environment_destroy, function_execute, re_pause, re_resume)},
     **{method: _pass_on(method, names) for method, names in PASSED_ON.items()}}
