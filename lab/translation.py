@@ -51,6 +51,7 @@ class Translation:
         self.recipe: Recipe = RECIPES[campaign.recipe]
         self._syringes = _loaded(lab)
         self.terms = tuple(self._term(number, spec) for number, spec in enumerate(campaign.parameters))
+        self._check_once()
         self._check_shares()
         self.fixed = self._settings()
         """Settings of the recipe that no parameter changes."""
@@ -137,6 +138,14 @@ class Translation:
             source = f"limits of {', '.join(f'{name}.{channel}' for name in names)}"
         if isinstance(value, (str, bool)) or not low <= value <= high:
             raise ConfigError(self._file, field, f"{value} {setting.unit}".strip(), f"{low:g}..{high:g} {setting.unit} ({source})")
+
+    def _check_once(self) -> None:
+        """Of two parameters that set the same thing, one would be forgotten in silence."""
+        for number, term in enumerate(self.terms):
+            other = next((one for one in self.terms[:number] if (one.role, one.target) == (term.role, term.target)), None)
+            if other is not None:
+                raise ConfigError(self._file, f"parameters.{number}", f"{term.parameter} sets {term.target}",
+                                  f"something else: {other.parameter} sets {term.target} already")
 
     def _check_shares(self) -> None:
         """Shares of a whole must sum to the whole, else their executed values would not be those suggested."""

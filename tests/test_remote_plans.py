@@ -231,6 +231,37 @@ def test_the_limits_of_a_role_hold_for_films_for_campaigns_and_for_what_is_moved
     assert set(found) == {"config.parameters.0.bounds", "config.parameters.3.bounds", "config.budget.trials"}
 
 
+def axis(name: str, low: float, high: float, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": "range", "bounds": [low, high], **more}
+
+
+HOT = axis("anneal_temperature", 60, 140)
+
+
+@pytest.mark.parametrize(("limits", "changes", "field"), [
+    ({"film.fractions.cs": [0, 0.5]}, {"parameters": [axis("cs", 0, 0.5), axis("fa", 0, 0.5), HOT], "constraints": ["cs + fa == 0.5"]}, "parameters.0.bounds"),
+    ({"film.fractions.cs": [0, 0.5]}, {"parameters": [axis("cs", 0, 51), axis("fa", 0, 100), HOT], "constraints": ["cs + fa == 100"]}, "parameters.0.bounds"),
+    ({"film.fractions.cs": [0, 0.5], "film.volumes_ml.cs": [0, 0.1]}, {"parameters": [axis("cs", 0, 0.5, unit="mL"), HOT], "constraints": []},
+     "parameters.0.bounds"),
+    ({"film.volumes_ml.DMF": [0, 0.1]}, {"settings": {"carrier": "DMF", "carrier_volume_ml": 2}}, "settings.carrier_volume_ml"),
+    ({"film.volumes_ml.DMF": [0, 0.6]}, {"settings": {"carrier": "DMF"}, "parameters": [axis("DMF", 0, 0.2, unit="mL"), HOT], "constraints": []},
+     "settings.carrier_volume_ml"),
+    ({"film.fractions.cs": [0, 0.5]}, {"parameters": [axis("cs", 0, 0.5), axis("more", 0, 0.5, sets="cs"), HOT], "constraints": ["cs + more == 1"]}, "parameters.1")])
+def test_no_way_of_writing_a_campaign_leads_around_the_limits_of_a_role(limits: dict[str, Any], changes: dict[str, Any], field: str) -> None:
+    assert f"config.{field}" in refusal("campaign", {"config": campaign(**changes)}, lab_with(scientist={"limits": limits}))
+
+
+def test_shares_in_per_cent_are_held_against_limits_in_shares() -> None:
+    lab = lab_with(scientist={"limits": {"film.fractions.cs": [0, 0.5], "film.volumes_ml.DMF": [0, 0.5]}})
+    config = campaign(parameters=[axis("cs", 0, 50), axis("fa", 50, 100), HOT], constraints=["cs + fa == 100"], settings={"carrier": "DMF"})
+    assert Plans(lab).check("campaign", {"config": config}, ALICE).name == "campaign"
+
+
+def test_a_carrier_is_a_liquid_that_is_dosed_by_volume() -> None:
+    lab = lab_with(scientist={"limits": {"film.volumes_ml.DMF": [0, 0.1]}})
+    assert refusal("film", {**FILM, "carrier": "DMF"}, lab)["carrier_volume_ml"] == ("0.5 mL of DMF", "0..0.1 mL (limits of your role)")
+
+
 def test_a_default_beyond_the_limits_of_a_role_has_to_be_replaced() -> None:
     lab = lab_with(scientist={"limits": {"film.stir_rpm": [0, 200]}})
     assert refusal("film", FILM, lab)["stir_rpm"] == ("nothing, that is 300.0 rpm", "0..200 rpm (limits of your role)")

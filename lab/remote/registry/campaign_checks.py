@@ -9,7 +9,7 @@ from lab.core.config import CampaignConfig, ChoiceSpec, LabConfig, PumpBank
 from lab.core.errors import ConfigError
 from lab.files import parse
 from lab.remote.registry.refusals import Problem, problems_of, shown
-from lab.translation import Translation
+from lab.translation import VOLUME_UNITS, Translation
 from plans.recipes import RECIPES
 
 MOST: Mapping[str, int] = {"parameters": 24, "constraints": 40, "outcome_constraints": 20, "objectives": 4, "settings": 40, "liquids": 40,
@@ -28,6 +28,8 @@ LONGEST_OWNER = 80
 
 LARGEST = 1e9
 """No number in a campaign means anything beyond it, and the arithmetic of the space stays exact."""
+
+Limits = Mapping[str, tuple[float, float]]
 
 ROLE = " (limits of your role)"
 
@@ -127,7 +129,7 @@ def _liquid_problems(lab: LabConfig, campaign: CampaignConfig) -> list[Problem]:
     return [Problem(f"liquids.{liquid}", f"pump {address}", words) for liquid, address in campaign.liquids.items() if loaded.get(liquid) != address]
 
 
-def narrowed_problems(campaign: CampaignConfig, limits: Mapping[str, tuple[float, float]]) -> list[Problem]:
+def narrowed_problems(campaign: CampaignConfig, limits: Limits) -> list[Problem]:
     """What of a campaign goes beyond the limits of a role.
 
     Parameters
@@ -137,29 +139,50 @@ def narrowed_problems(campaign: CampaignConfig, limits: Mapping[str, tuple[float
         Of settings of the recipe (``anneal_temperature``), of shares (``fractions.cs``), and of the budget (``trials``, ``hours``).
     """
     found = []
-    varied: set[str] = set()
-    for number, spec in enumerate(campaign.parameters):
-        target = spec.sets or spec.name
-        varied.add(target)
-        key = next((one for one in (target, f"fractions.{target}", f"volumes_ml.{target}") if one in limits), "")
-        is_choice = isinstance(spec, ChoiceSpec)
-        values = spec.values if isinstance(spec, ChoiceSpec) else spec.bounds
-        if key and not all(_is_within(value, limits[key]) for value in values):
-            found.append(Problem(f"parameters.{number}.{'values' if is_choice else 'bounds'}", shown(list(values)),
-                                 f"within {_range(limits[key])} {spec.unit}".strip() + ROLE))
     recipe = RECIPES.get(campaign.recipe)
     defaults = {name: one.default for name, one in recipe.settings.items() if one.default is not None} if recipe is not None else {}
-    for name, value in {**defaults, **campaign.settings}.items():
+    fixed = {**defaults, **campaign.settings}
+    whole = _whole(campaign, fixed)
+    for number, spec in enumerate(campaign.parameters):
+        target = spec.sets or spec.name
+        key, unit = (target, 1.0) if target in fixed or (recipe is not None and target in recipe.settings) else (
+            (f"volumes_ml.{target}", 1.0) if spec.unit in VOLUME_UNITS else (f"fractions.{target}", whole))
+        is_choice = isinstance(spec, ChoiceSpec)
+        values = spec.values if isinstance(spec, ChoiceSpec) else spec.bounds
+        if key in limits and not all(_is_within(value, limits[key], unit) for value in values):
+            found.append(Problem(f"parameters.{number}.{'values' if is_choice else 'bounds'}", shown(list(values)),
+                                 f"within {_range(limits[key])} {spec.unit if unit == 1.0 else f'of {unit:g}'}".strip() + ROLE))
+    varied = {spec.sets or spec.name for spec in campaign.parameters}
+    for name, value in fixed.items():
         if name in limits and name not in varied and not _is_within(value, limits[name]):
             found.append(Problem(f"settings.{name}", shown(value), f"{_range(limits[name])}{ROLE}"))
+    found += _carrier_problems(campaign, fixed, limits)
     for name, budget in (("trials", campaign.budget.trials), ("hours", campaign.budget.hours)):
         if name in limits and (budget is None or not _is_within(budget, limits[name])):
             found.append(Problem(f"budget.{name}", "no limit" if budget is None else shown(budget), f"{_range(limits[name])}{ROLE}"))
     return found
 
 
-def _is_within(value: Any, limits: tuple[float, float]) -> bool:
-    return not isinstance(value, (str, bool)) and limits[0] <= value <= limits[1]
+def _whole(campaign: CampaignConfig, settings: Mapping[str, Any]) -> float:
+    """What the shares sum to: 1, or 100 for per cent, or whatever somebody has written."""
+    shares = {spec.name for spec in campaign.parameters if (spec.sets or spec.name) not in settings and spec.unit not in VOLUME_UNITS}
+    return next((one.bound for one in campaign.space.constraints if one.is_sum and set(one.names) <= shares and one.bound > 0), 1.0)
+
+
+def _carrier_problems(campaign: CampaignConfig, settings: Mapping[str, Any], limits: Limits) -> list[Problem]:
+    """A carrier is a liquid that is dosed by volume, too, on top of what is dosed of it anyway."""
+    varied = {spec.sets or spec.name: spec.values if isinstance(spec, ChoiceSpec) else spec.bounds for spec in campaign.parameters}
+    volumes = varied.get("carrier_volume_ml", (settings.get("carrier_volume_ml", 0.0),))
+    most = max((value for value in volumes if isinstance(value, (int, float))), default=0.0)
+    by_volume = {spec.sets or spec.name: spec.bounds[1] for spec in campaign.parameters
+                 if not isinstance(spec, ChoiceSpec) and spec.unit in VOLUME_UNITS}
+    return [Problem("settings.carrier_volume_ml", f"{most + by_volume.get(str(one), 0.0):g} mL of {one}", f"{_range(limits[key])} mL{ROLE}")
+            for one in varied.get("carrier", (settings.get("carrier", ""),))
+            if (key := f"volumes_ml.{one}") in limits and most + by_volume.get(str(one), 0.0) > limits[key][1]]
+
+
+def _is_within(value: Any, limits: tuple[float, float], unit: float = 1.0) -> bool:
+    return not isinstance(value, (str, bool)) and limits[0] * unit <= value <= limits[1] * unit
 
 
 def _range(limits: tuple[float, float]) -> str:

@@ -189,6 +189,9 @@ def _film_problems(lab: LabConfig, values: Values, limits: Mapping[str, tuple[fl
              for liquid, volume in values["volumes_ml"].items() if liquid in values["fractions"]]
     if values["carrier"] in values["volumes_ml"]:
         found.append(Problem("carrier", values["carrier"], "another liquid than those of volumes_ml, or more of it there"))
+    low, high = limits.get(f"volumes_ml.{values['carrier']}", (0.0, INFINITE))
+    if values["carrier"] and values["carrier_volume_ml"] > high:
+        found.append(Problem("carrier_volume_ml", f"{values['carrier_volume_ml']:g} mL of {values['carrier']}", f"{low:g}..{high:g} mL (limits of your role)"))
     if needs_a_dose(values):
         found.append(Problem("fractions", "nothing that could be dosed", "shares that sum to 1, volumes_ml, or a carrier"))
     return found
