@@ -242,24 +242,9 @@ def test_a_closed_terminal_ends_a_campaign_safely_and_impatience_does_not_hurry_
     assert run.show()["cause"] == "SIGHUP from the operator"
 
 
-def test_a_killed_session_leaves_a_truthful_ledger_and_no_process(lab: Any) -> None:
-    run = lab(*perovskite(trials=10))
-    run.until("/10  done")
-    assert len(run.children) >= 5
-    run.process.kill()
-    run.process.wait(10)
-    _, alive = psutil.wait_procs(run.children, timeout=40)
-    assert not alive
-    shown = run.show()
-    assert shown["status"] == "interrupted"
-    states = [trial["state"] for trial in shown["table"]]
-    assert states.count("completed") == 1
-    assert "running" not in states
-
-
 def test_a_killed_bridge_is_started_again_and_the_campaign_goes_on(lab: Any) -> None:
-    run = lab(*perovskite("--set", "budget.failures=4", trials=4))
-    run.until("2/4  try")
+    run = lab(*perovskite("--set", "budget.failures=4", trials=3))
+    run.until("2/3  try")
     bridges = [child for child in run.children if child.status() != psutil.STATUS_ZOMBIE and "firmware_bridges" in child.cmdline()]
     os.kill(bridges[1].pid, signal.SIGKILL)
     seen = run.until("is back")
