@@ -6,27 +6,23 @@ who knows what a heater or a pump is on for: the service has every bridge make i
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import signal
 import socket
-import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from lab.core.clock import WallClock
 from lab.core.config import LabConfig
-from lab.core.errors import ConfigError, LabError, ServiceError
+from lab.core.errors import ServiceError
 from lab.home import Home
 from lab.layout import Layout
 from lab.presence import Worker, say_serving, withdraw, worker
 from lab.processes import Processes
 from lab.services import LOOPBACK
+from lab.up.service import configuration, exit_status_of, layout_of_command, log_to_stderr, say_ready
 
 log = logging.getLogger("lab.up.instruments")
 
@@ -157,55 +153,22 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def configured(home: Home) -> tuple[Layout, LabConfig]:
-    """What ``lab up`` has decided for a LAB_HOME.
-
-    Raises
-    ------
-    ConfigError
-        When it has not, or the file is damaged.
-    """
-    layout = Layout.load(home)
-    if layout is None:
-        raise ConfigError("LAB_HOME", str(home.path), "a laboratory that has never been up", "one that `lab up LAB` has prepared")
-    try:
-        return layout, LabConfig.model_validate_json(layout.config_file.read_text())
-    except OSError as error:
-        raise ConfigError("LAB_HOME", str(layout.config_file), error.strerror or str(error), "the file that `lab up LAB` writes") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(str(layout.config_file), ".".join(map(str, first["loc"])), first["msg"], "the file that `lab up LAB` writes") from error
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Run the service; the exit status is 0 after SIGTERM, 1 when it could not start or the simulator has died."""
-    parser = argparse.ArgumentParser(prog="lab.up.instruments", description="Simulator and bridges of a laboratory that is up.")
-    parser.add_argument("--home", type=Path, required=True, help="LAB_HOME")
-    home = Home(parser.parse_args(arguments).home.absolute())
+    log_to_stderr()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    layout = layout_of_command("lab.up.instruments")
     end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: end.set())
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    service = None
+    service = InstrumentsService(layout, configuration(layout))
     try:
-        layout, lab = configured(home)
-        service = InstrumentsService(layout, lab)
         service.start()
-        _say({"ready": True})
+        say_ready()
         return service.run(end)
-    except LabError as error:
-        log.critical("%s", error)
-        _say({"ready": False, "error": str(error)})
-        return 1
     finally:
-        if service is not None:
-            service.stop()
-
-
-def _say(message: Mapping[str, object]) -> None:
-    print(json.dumps(message), flush=True)
+        service.stop()
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_status_of(main))

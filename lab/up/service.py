@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, LabError
 from lab.home import Home
@@ -35,16 +37,38 @@ def layout_of_command(program: str) -> Layout:
     """
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description="A service of a laboratory; lab up starts it.")
     parser.add_argument("--home", required=True, type=Path, help="LAB_HOME")
-    home = Home(parser.parse_args().home.absolute())
+    return layout_of(Home(parser.parse_args().home.absolute()))
+
+
+def layout_of(home: Home) -> Layout:
+    """What ``lab up`` has decided for a LAB_HOME.
+
+    Raises
+    ------
+    ConfigError
+        When no laboratory has ever been up there.
+    """
     layout = Layout.load(home)
     if layout is None:
-        raise ConfigError("command line", "--home", str(home.path), "a LAB_HOME in which lab up has been called")
+        raise ConfigError("LAB_HOME", str(home.path), "a laboratory that has never been up", "one that `lab up LAB` has prepared")
     return layout
 
 
 def configuration(layout: Layout) -> LabConfig:
-    """The laboratory as it came up."""
-    return LabConfig.model_validate_json(layout.config_file.read_text())
+    """The laboratory as it came up.
+
+    Raises
+    ------
+    ConfigError
+        When the file is not there, or damaged.
+    """
+    try:
+        return LabConfig.model_validate_json(layout.config_file.read_text())
+    except OSError as error:
+        raise ConfigError("LAB_HOME", str(layout.config_file), error.strerror or str(error), "the file that `lab up LAB` writes") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(str(layout.config_file), ".".join(map(str, first["loc"])), first["msg"], "the file that `lab up LAB` writes") from error
 
 
 def say_ready(**more: Any) -> None:

@@ -14,7 +14,7 @@ from lab.home import Home
 from lab.layout import Layout
 from lab.presence import serving
 from lab.session import Session
-from lab.up.instruments import configured
+from lab.up.service import configuration, layout_of
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ def open_worker() -> dict[str, Any]:
     from lab.remote.worker.worker_plans import make_plans
 
     home = Home.default()
-    layout, lab = configured(home)
+    layout = layout_of(home)
+    lab = configuration(layout)
     _await_instruments(layout)
     session = Session(lab, home, say=_say, is_console=True, attached=layout, kernel=_kernel(),
                       make_engine=lambda opened: RecordedRunEngine(opened.ledger, opened.home))
