@@ -233,6 +233,24 @@ def test_an_errand_is_begun_once_and_knows_its_items(ledger: Ledger) -> None:
     assert found is not None and found.answer == {"success": True} and ledger.errand("bob", "r1") is None
 
 
+def test_the_oldest_errands_of_a_name_are_forgotten(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with Ledger(tmp_path / "ledger.sqlite", clock) as ledger:
+        for number in range(5):
+            ledger.begin_errand(Errand("alice", f"r{number}", "queue_item_add", "d"))
+        ledger.begin_errand(Errand("bob", "r0", "queue_item_add", "d"))
+        assert ledger.forget_errands("alice", 2) == 3 and ledger.forget_errands("alice", 2) == 0
+        assert ledger.errand("alice", "r4") is not None and ledger.errand("alice", "r0") is None and ledger.errand("bob", "r0") is not None
+
+
+def test_it_is_known_how_much_of_somebody_is_pending(ledger: Ledger) -> None:
+    items = [ledger.add_item(new(num=n, is_waiting=n == 1)) for n in range(3)]
+    ledger.add_item(new(user="bob"))
+    assert ledger.pending_of("alice") == (3, 3 * len('{"num": 1}'))
+    ledger.remove_item(items[0].id, "")
+    assert ledger.pending_of("alice")[0] == 2 and ledger.pending_of("mallory") == (0, 0)
+
+
 def test_the_name_of_an_errand_stands_for_one_errand(ledger: Ledger) -> None:
     ledger.begin_errand(Errand("alice", "r1", "queue_item_add", "d"))
     with pytest.raises(LedgerError, match="request r1: was used for queue_item_add at .*; allowed: a new name for each request"):

@@ -35,7 +35,7 @@ from lab.remote.access.roles import METHODS
 from lab.remote.access.who import Who
 from lab.remote.registry.plan_checks import Plans
 from lab.remote.registry.refusals import PlanRefused, problems_of
-from lab.remote.steward import campaigns_desk, data_desk, plans_desk, running_desk
+from lab.remote.steward import campaigns_desk, data_desk, history, plans_desk, running_desk
 from lab.remote.steward.campaigns_on_record import CampaignsOnRecord
 from lab.remote.steward.data_desk import PIECE, DataDesk
 from lab.remote.steward.keeper import Keeper
@@ -259,6 +259,14 @@ def test_who_needs_a_word_for_a_campaign_gives_it_no_larger_budget(desk: Desk) -
         desk(ALICE, "lab_campaign_budget", campaign=campaign, trials=6, hours=2.5)
     desk(ALICE, "lab_campaign_budget", campaign=campaign, trials=4, hours=1)
     desk(OLGA, "lab_campaign_budget", campaign=campaign, trials=20)
+
+
+@pytest.mark.parametrize(("who", "shown"), [(ALICE, "Traceback: /home"), (OLGA, "Traceback: /home"), (BOB, ""), (OTTO, "")])
+def test_what_a_plan_raised_is_told_to_those_who_see_its_data(desk: Desk, monkeypatch: pytest.MonkeyPatch, who: Who, shown: str) -> None:
+    entry = {"name": "count", "user": "alice", "item_uid": "u", "result": {"exit_status": "failed", "msg": "", "traceback": "Traceback: /home"}}
+    monkeypatch.setattr(desk.manager, "ask", lambda method: {"success": True, "items": [entry]})
+    found = history.history_get(desk, who, {})  # type: ignore[arg-type]
+    assert [(one["name"], one["result"]["traceback"]) for one in found["items"]] == [("count", shown)]
 
 
 def test_a_question_is_answered_by_the_owner_of_its_campaign_under_their_name(desk: Desk) -> None:

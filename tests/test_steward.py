@@ -57,11 +57,19 @@ def test_parameters_may_be_given_by_position(lab: QueueLaboratory) -> None:
 
 @pytest.mark.parametrize(("item", "field"), [
     (plan(1, "rm -rf"), "name"), ({**plan(1), "item_type": "function"}, "item.item_type"), ("work", "item"), ({**plan(1), "meta": {"user": "bob"}}, "item.meta.'user'"),
-    ({**plan(1), "meta": {"__class__": []}}, "item.meta.'__class__'"), ({"item_type": "instruction", "name": "queue_stop"}, "item.name")])
+    ({**plan(1), "meta": {"__class__": []}}, "item.meta.'__class__'"), ({**plan(1), "meta": {"note": "\x1b]0;gone\x07"}}, "item.meta.'note'"), ({"item_type": "instruction", "name": "queue_stop"}, "item.name")])
 def test_what_is_refused_says_field_given_and_allowed_and_enters_nothing(lab: QueueLaboratory, item: Any, field: str) -> None:
     answer = lab.ask(ALICE, "queue_item_add", item=item)
     assert not answer["success"] and answer["problems"][0]["field"] == field and answer["problems"][0]["allowed"]
     assert lab.ledger.items(("queued",)) == []
+
+
+def test_one_name_has_so_many_items_in_the_queue(services: QueueLaboratory, lab: QueueLaboratory) -> None:
+    answer = lab.ask(ALICE, "queue_item_add_batch", items=[plan(n) for n in range(300)])
+    assert answer["success"]
+    answer = lab.ask(ALICE, "queue_item_add_batch", items=[plan(n) for n in range(201)])
+    assert answer["msg"].startswith("queue: items: given 501; allowed: 500 items of yours at one time") and len(queue(lab)) == 300
+    assert lab.ask(BOB, "queue_item_add", item=plan(1))["success"]
 
 
 def test_a_batch_is_queued_as_a_whole_or_not_at_all(lab: QueueLaboratory) -> None:

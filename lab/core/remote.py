@@ -51,6 +51,8 @@ class Traffic(_Model):
     connections: Annotated[int, Field(ge=1)] = 32
     """Open at one time, of one key."""
     subscriptions: Annotated[int, Field(ge=1)] = 16
+    items: Annotated[int, Field(ge=1, le=10000)] = 500
+    """Of one name, that are queued or wait for approval at one time."""
 
 
 class RemoteConfig(_Model):

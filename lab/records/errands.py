@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from lab.core.errors import LedgerError
 from lab.records import schema
@@ -43,6 +43,13 @@ class Errands(Part):
         with self._store.write() as connection:
             connection.execute(update(table).where(table.c.user == errand.user, table.c.name == errand.name).values(
                 answer=dict(answer), ended_wall=iso(self._store.wall())))
+
+    def forget_errands(self, user: str, keep: int) -> int:
+        """Forget what somebody's oldest writes were answered, but for the newest `keep`; returns how many were forgotten."""
+        table = schema.errand
+        old = select(table.c.name).where(table.c.user == user).order_by(table.c.begun_wall.desc(), table.c.name).offset(keep)
+        with self._store.write() as connection:
+            return int(connection.execute(delete(table).where(table.c.user == user, table.c.name.in_(old))).rowcount)
 
     def errand(self, user: str, name: str) -> ErrandRow | None:
         """What became of a write that a client has named; None when it never came here."""

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, String, cast, func, insert, select, update
 
 from lab.core.errors import LedgerError
 from lab.records import schema
@@ -259,6 +259,14 @@ class Items(Part):
         if set(states) == {"queued"}:
             return sorted(found, key=lambda item: (item.place, item.number))
         return found[::-1]
+
+    def pending_of(self, user: str) -> tuple[int, int]:
+        """How many items of somebody are queued or wait for approval, and how many characters their parameters have, as JSON."""
+        size = func.coalesce(func.sum(func.length(cast(item_table.c.parameters, String))), 0)
+        query = select(func.count(), size).where(item_table.c.user == user, item_table.c.state.in_(("queued", "waiting")))
+        with self._store.read() as connection:
+            n, characters = connection.execute(query).one()
+        return int(n), int(characters)
 
     def _add(self, connection: Connection, new: NewItem, place: float) -> str:
         number = (connection.execute(select(func.max(item_table.c.number))).scalar() or 0) + 1  # the transaction keeps other writers out

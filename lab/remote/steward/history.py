@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lab.records.queue_rows import ITEM_ENDS, ItemRow
+from lab.remote.access.roles import may_see
 from lab.remote.access.who import Who
 from lab.remote.registry.refusals import refuse
 from lab.remote.steward.keeper import DESTROYED_WORDS, as_raw
@@ -77,8 +78,15 @@ def history_get(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str,
     answer = steward.manager.ask("history_get")
     if not answer.get("success"):
         return answer
+    sees = steward.lab.remote.documents(who.role)
     cleared = [notice.recorded_wall for notice in steward.ledger.notices() if notice.kind == CLEARED]
-    return {**answer, "items": complete(answer["items"], steward.ledger.items(ITEM_ENDS), cleared[-1] if cleared else "")}
+    found = complete(answer["items"], steward.ledger.items(ITEM_ENDS), cleared[-1] if cleared else "")
+    return {**answer, "items": [entry if may_see(sees, who.name, str(entry.get("user", ""))) else _in_short(entry) for entry in found]}
+
+
+def _in_short(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """For those who do not see its data: what a plan raised may show some, and shows the machine's paths."""
+    return {**entry, "result": {**(entry.get("result") or {}), "traceback": ""}}
 
 
 def history_clear(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Nothing enters the queue unchecked, and nothing is changed without being checked
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from lab.core.digest import digest_of
 from lab.core.remote import is_at_least
 from lab.records.queue_rows import ItemRow, NewItem
 from lab.remote.access.who import Who
+from lab.remote.registry.plain import problems_of_plain
 from lab.remote.registry.refusals import PlanRefused, Problem, refuse, shown
 from lab.remote.steward.keeper import as_raw
 from lab.remote.steward.queue_order import chosen, place_of, position
@@ -28,6 +30,9 @@ Answer = dict[str, Any]
 RESERVED = frozenset({"item", "user", "digest", "campaign", "trial", "uid", "time", "scan_id", "plan_name", "plan_type", "plan_args", "versions",
                       "hints", "group", "owner", "project", "data_session", "data_groups", "data_type", "sample"})
 """Keys of start documents that mean something to the laboratory, to Bluesky, or to who reads them."""
+
+MOST_PENDING = 8_000_000
+"""Characters of the parameters of all items that one name has in the queue or waiting: everybody who looks at the queue is sent them."""
 
 MOST_META = 20
 MOST_ITEMS = 500
@@ -74,9 +79,9 @@ def _meta(raw: Any, field: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise refuse("queue", f"{field}.meta", raw, "an object")
     given = {key: value for key, value in given.items() if key not in ("item", "user", "digest")} if "digest" in given else given
-    wrong = [Problem(f"{field}.meta.{shown(key)}", shown(value), "a text, a number, true or false; under a name that is not reserved")
+    wrong = [Problem(f"{field}.meta.{shown(key)}", shown(value), "a text without control characters, a number, true or false; under a name that is not reserved")
              for key, value in given.items()
-             if key in RESERVED or not key.isidentifier() or len(key) > 80 or not isinstance(value, str | int | float | bool) or len(str(value)) > 2000]
+             if key in RESERVED or not key.isidentifier() or len(key) > 80 or not isinstance(value, str | int | float | bool) or problems_of_plain(value)]
     if len(given) > MOST_META:
         wrong.append(Problem(f"{field}.meta", f"{len(given)} names", f"at most {MOST_META}"))
     if wrong:
@@ -93,6 +98,8 @@ def queue_item_add(steward: Steward, who: Who, params: Params) -> Answer:
 def add_one(steward: Steward, who: Who, new: NewItem, params: Mapping[str, Any], warnings: Sequence[str] = ()) -> Answer:
     """Record an item that was checked, and queue it; the answer is the RE Manager's, with ours under ``lab``."""
     with steward.keeper.lock:
+        if not new.parent:
+            _check_room(steward, who, [new])
         view = steward.keeper.view()
         row = steward.keeper.add([new], before=place_of(view, params, who), errand=steward.errand)[0]
         n = len(view.entries) + (row.state == "queued")
@@ -120,6 +127,7 @@ def queue_item_add_batch(steward: Steward, who: Who, params: Params) -> Answer:
                                          f"allowed: {problems[0].allowed}", "problems": [problem.as_dict() for problem in problems],
                 "qsize": None, "items": items, "results": results}
     with steward.keeper.lock:
+        _check_room(steward, who, news)
         view = steward.keeper.view()
         rows = steward.keeper.add(news, before=place_of(view, params, who), errand=steward.errand)
     return {"success": True, "msg": _msg(rows[0]) if rows[0].state == "waiting" else "", "qsize": len(view.entries) + sum(row.state == "queued" for row in rows),
@@ -154,6 +162,7 @@ def queue_item_update(steward: Steward, who: Who, params: Params) -> Answer:
     with steward.keeper.lock:
         steward.keeper.reconcile()
         before = own_item(steward, who, uid)
+        _check_room(steward, who, [new], is_one_there=True)
         row = steward.ledger.change_item(before.id, new)
         steward.keeper.reconcile()  # what stands there is not what was checked now: it is taken out, and put in again
         row = steward.ledger.item(row.id)
@@ -306,6 +315,17 @@ def own_item(steward: Steward, who: Who, uid: Any) -> ItemRow:
     if row.user != who.name and not is_at_least(who.role, "operator"):
         raise refuse("queue", "uid", uid, f"your own items; this one is {row.user}'s")
     return row
+
+
+def _check_room(steward: Steward, who: Who, news: Sequence[NewItem], *, is_one_there: bool = False) -> None:
+    """Whether somebody may have so much in the queue."""
+    most = steward.lab.remote.traffic.items
+    n, size = steward.ledger.pending_of(who.name)
+    if n + len(news) - is_one_there > most:
+        raise refuse("queue", "items", n + len(news), f"{most} items of yours at one time, queued or waiting (lab.yaml: remote.traffic.items)")
+    size += sum(len(json.dumps(dict(new.parameters))) for new in news)
+    if size > MOST_PENDING:
+        raise refuse("queue", "items", f"{size} characters of parameters", f"{MOST_PENDING} in all your items that are queued or waiting")
 
 
 def _waiting(steward: Steward, uid: Any) -> ItemRow | None:

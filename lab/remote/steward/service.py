@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
@@ -51,6 +52,9 @@ N_AT_ONCE = 8
 
 SLOW = frozenset({"queue_item_add", "queue_item_add_batch", "queue_item_update", "queue_item_execute", "lab_campaign_submit", "lab_data"})
 """They rehearse, or read much: however many are sent, they keep nobody from stopping the queue."""
+
+ERRANDS_KEPT, FORGET_EVERY = 5000, 500
+"""Writes of one name whose answers are kept, the newest; and after how many the older ones are forgotten."""
 
 LONGEST_REQUEST = 120
 """Characters of the name that a client gives to a write."""
@@ -90,6 +94,7 @@ class Steward:
         self.keeper = Keeper(ledger, self.manager, self.notice)
         self.watch = Watch(layout, lab.remote, ledger, self.manager, self.keeper, clock, lambda: iso(utc_now()), self.notice)
         self._under_way: set[tuple[str, str]] = set()
+        self._n_errands: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @property
@@ -132,8 +137,11 @@ class Steward:
             if (who.name, name) in self._under_way:
                 return {"success": False, "msg": f"request {name} is under way; lab_request tells what became of it"}
             self._under_way.add((who.name, name))
+            self._n_errands[who.name] += 1
         token = _errand.set(errand)
         try:
+            if self._n_errands[who.name] % FORGET_EVERY == 0:
+                self.ledger.forget_errands(who.name, ERRANDS_KEPT)
             return self._do_or_tell(who, errand, params, handler)
         finally:
             _errand.reset(token)
