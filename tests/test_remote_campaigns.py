@@ -35,7 +35,7 @@ from lab.remote.access.roles import METHODS
 from lab.remote.access.who import Who
 from lab.remote.registry.plan_checks import Plans
 from lab.remote.registry.refusals import PlanRefused, problems_of
-from lab.remote.steward import campaigns_desk, data_desk, history, plans_desk, running_desk
+from lab.remote.steward import campaigns_desk, data_desk, history, items_desk, plans_desk, running_desk
 from lab.remote.steward.campaigns_on_record import CampaignsOnRecord
 from lab.remote.steward.data_desk import PIECE, DataDesk
 from lab.remote.steward.keeper import Keeper
@@ -194,6 +194,13 @@ def test_a_scientist_resumes_only_an_interrupted_campaign_of_their_own(desk: Des
 
 
 # ----------------------------------------------------------------------------------------- what may be asked
+
+
+def test_a_batch_that_takes_too_long_to_look_at_is_refused_as_a_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items_desk, "CHECKS_S", -1.0)
+    with pytest.raises(PlanRefused, match="2 items, of which 0 were looked at within"):
+        items_desk.queue_item_add_batch(desk, ALICE, {"items": [{"name": "prepare"}] * 2})  # type: ignore[arg-type]
+    assert desk.ledger.items() == []
 
 
 def test_what_is_asked_of_a_campaign_reaches_its_session_under_the_name_of_the_key(desk: Desk) -> None:

@@ -34,8 +34,8 @@ CHECK_S = 15.0
 ESTIMATE_S = 10.0
 """Wall seconds for the rehearsal after that; a campaign that takes longer is taken without an estimate."""
 
-TURN_S = 25.0
-"""Wall seconds to wait for the campaigns of others."""
+TURN_S = 30.0
+"""Wall seconds to wait for the campaigns of others; longer than one of them may take."""
 
 MOST_KEPT = 256
 """Estimates kept: a campaign is often sent again with another name."""

@@ -7,6 +7,7 @@ Nothing enters the queue unchecked, and nothing is changed without being checked
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ MOST_PENDING = 8_000_000
 MOST_META = 20
 MOST_ITEMS = 500
 """In one batch."""
+
+CHECKS_S = 40.0
+"""Wall seconds for looking at a batch: whoever sent it waits no longer, and must not find it in the queue hours later."""
 
 
 # ---------------------------------------------------------------------------------------------------- what is added
@@ -114,7 +118,10 @@ def queue_item_add_batch(steward: Steward, who: Who, params: Params) -> Answer:
     if not items:
         return {"success": True, "msg": "", "qsize": len(steward.keeper.view().entries), "items": [], "results": []}
     news, results, problems = [], [], []
+    ends = time.monotonic() + CHECKS_S
     for index, raw in enumerate(items):
+        if time.monotonic() > ends:
+            raise refuse("queue", "items", f"{len(items)} items, of which {index} were looked at within {CHECKS_S:g} s", "fewer of them at one time")
         try:
             news.append(read_item(steward, who, raw, f"items.{index}")[0])
             results.append({"success": True, "msg": ""})

@@ -10,6 +10,7 @@ A write to which the client gave a name (``request`` in its parameters) is done 
 from __future__ import annotations
 
 import contextvars
+import functools
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ from lab.remote.registry.refusals import problems_of, refuse
 from lab.remote.steward.keeper import Keeper
 from lab.remote.steward.re_manager import REManager
 from lab.remote.steward.recovery import Watch
+from lab.remote.steward.turns import Turns
 from lab.up.service import configuration, layout_of_command, log_to_stderr, say_ready
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,10 @@ LOOK_EVERY_S = 0.25
 """Between two looks at worker, manager and queue."""
 
 N_AT_ONCE = 8
-"""Requests that are worked on side by side, of those that may take long, and as many of the others."""
+"""Requests that are worked on side by side: of those that may take long, of other writes, and of other reads."""
+
+MOST_OF_ONE, MOST_SLOW_OF_ONE = 4, 1
+"""Of these, how many of one key: the campaigns of one are rehearsed one after the other, and those of others between them."""
 
 SLOW = frozenset({"queue_item_add", "queue_item_add_batch", "queue_item_update", "queue_item_execute", "lab_campaign_submit", "lab_data"})
 """They rehearse, or read much: however many are sent, they keep nobody from stopping the queue."""
@@ -220,13 +225,15 @@ class Service:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
         try:
-            with ThreadPoolExecutor(N_AT_ONCE, "quick") as quick, ThreadPoolExecutor(N_AT_ONCE, "slow") as slow:
+            with (ThreadPoolExecutor(N_AT_ONCE, "writes") as writes, ThreadPoolExecutor(N_AT_ONCE, "reads") as reads,
+                  ThreadPoolExecutor(N_AT_ONCE, "slow") as slow):
+                self._writes, self._reads, self._slow = Turns(writes, MOST_OF_ONE), Turns(reads, MOST_OF_ONE), Turns(slow, MOST_SLOW_OF_ONE)
                 while not self._ends.is_set():
                     ready = dict(poller.poll())
                     if self._wake in ready:
                         self._send_answers()
                     if self._socket in ready:
-                        self._receive(quick, slow)
+                        self._receive()
             self._send_answers()
         finally:
             self._ends.set()
@@ -243,7 +250,7 @@ class Service:
             except Exception:  # the watch has to go on, whatever one look meets; the trace is in the log
                 log.exception("watch")
 
-    def _receive(self, quick: ThreadPoolExecutor, slow: ThreadPoolExecutor) -> None:
+    def _receive(self) -> None:
         while True:
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT)
@@ -259,7 +266,12 @@ class Service:
             except (ValueError, KeyError, TypeError) as error:
                 log.error("a request that the gateway should not have passed on: %s: %s", type(error).__name__, error)
                 continue
-            (slow if method in SLOW else quick).submit(self._work, envelope, who, method, params)
+            self._turns(method).submit(who.key, functools.partial(self._work, envelope, who, method, params))
+
+    def _turns(self, method: str) -> Turns:
+        if method in SLOW:
+            return self._slow
+        return self._writes if method in METHODS and METHODS[method].is_write else self._reads
 
     def _work(self, envelope: list[bytes], who: Who, method: str, params: dict[str, Any]) -> None:
         answer = self._steward.answer(who, method, params)
