@@ -7,8 +7,6 @@ steward. A slow one of these holds up nobody who asks the other.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import signal
 import time
@@ -19,7 +17,7 @@ from typing import Any
 import zmq
 
 from lab.core.config import LabConfig
-from lab.core.errors import ConfigError, LabError, LedgerError
+from lab.core.errors import LedgerError
 from lab.home import Home
 from lab.layout import Layout
 from lab.remote.access.audit import Audit, Entry
@@ -32,6 +30,7 @@ from lab.remote.gateway.dispatch import UNREAD_BYTES, Dispatch, Ticket, entry_of
 from lab.remote.gateway.door import Arrival, Door
 from lab.remote.gateway.info import Info
 from lab.remote.gateway.streams import Streams
+from lab.up.service import configuration, layout_of_command, log_to_stderr, say_ready
 
 log = logging.getLogger(__name__)
 
@@ -253,32 +252,18 @@ def _who(key: Key) -> Who:
     return Who(key.name, key.role, key.public)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Serve until SIGTERM; one line of JSON on standard output when it does."""
-    parser = argparse.ArgumentParser(prog="python -m lab.remote.gateway", description="The only door of a laboratory that is up.")
-    parser.add_argument("--home", required=True, type=Path, help="LAB_HOME of a laboratory that lab up has laid out")
-    home = Home(parser.parse_args(arguments).home.absolute())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    layout = layout_of_command("lab.remote.gateway")
+    log_to_stderr()
     told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: told.append(number))
+    home, config = Home(Path(layout.home)), configuration(layout)
+    gateway = Gateway(layout, config, KeyRegistry(home), Audit(home), Streams(home.runs, config.remote, Info(layout.queue_info)))
     try:
-        gateway = _opened(home)
-    except LabError as error:
-        print(json.dumps({"ready": False, "error": str(error)}), flush=True)
-        log.error("%s", error)
-        return 1
-    try:
-        print(json.dumps({"ready": True, "address": gateway.door.address}), flush=True)
+        say_ready(address=gateway.door.address)
         gateway.serve(lambda: bool(told))
     finally:
         gateway.close()
     return 0
-
-
-def _opened(home: Home) -> Gateway:
-    layout = Layout.load(home)
-    if layout is None:
-        raise ConfigError("LAB_HOME", str(home.path), "no laboratory that has been up", "one that has: lab up LAB")
-    config = LabConfig.model_validate_json(layout.config_file.read_text())
-    return Gateway(layout, config, KeyRegistry(home), Audit(home), Streams(home.runs, config.remote, Info(layout.queue_info)))
