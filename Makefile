@@ -1,10 +1,10 @@
-# make demo | test | fuzz | crash | lint | bench | clean.  Needs Python 3.11 or newer, make and git; everything else goes into .venv.
+# make demo | test | fuzz | crash | lint | bench | bench-optimizer | clean.  Needs Python 3.11 or newer, make and git; everything else goes into .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --quiet --constraint constraints.txt
 
-.PHONY: install demo test fuzz crash lint bench check-python clean
+.PHONY: install demo test fuzz crash lint bench bench-optimizer check-python clean
 
 # torch goes first and alone: with it in place, nothing else pulls a build for another accelerator.
 $(VENV)/.installed: pyproject.toml constraints.txt | check-python
@@ -50,6 +50,9 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	@$(BIN)/python -m benchmarks
+
+bench-optimizer: $(VENV)/.installed-test ## PROBLEMS=a,b ENGINES=x,y SEEDS=20; goes on where it was interrupted; peers: pip install '.[bench]'
+	@$(BIN)/python -m benchmarks.optimizer $${PROBLEMS:+--problems $$PROBLEMS} $${ENGINES:+--engines $$ENGINES} --seeds $${SEEDS:-20}
 
 clean:
 	rm -rf $(VENV) .venv-tickit build *.egg-info
