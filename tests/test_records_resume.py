@@ -14,6 +14,7 @@ from lab.core.errors import LedgerError
 from lab.core.sample import GRIPPER, REMOVED, UNKNOWN
 from lab.core.trial import TrialState
 from lab.records.ledger import Ledger
+from lab.records.rows import UNCONFIRMED
 from tests.records_campaigns import OUTCOME, RACK, SUGGESTION, begun, killed, opened
 
 
@@ -136,7 +137,7 @@ def test_what_was_under_way_is_told_to_the_session_that_resumes(half: str, ledge
     assert moving.unconfirmed_move is not None
     assert (moving.unconfirmed_move.origin, moving.unconfirmed_move.target) == ("rack.3", "place_2")
     assert [(s.name, s.station) for s in dosing.steps_done] == [("transfer", "arm")]
-    assert [(s.name, s.station) for s in dosing.steps_unfinished] == [("cast", "synthesiser")]
+    assert [(s.name, s.station) for s in dosing.steps if s.state == UNCONFIRMED] == [("cast", "synthesiser")]
     assert [run.uid for run in moving.runs] == ["run-2"]
     assert dict(dosed.planned) == {"cs": 0.5} and dict(dosed.executed) == {"cs": 0.51}
 

@@ -286,7 +286,7 @@ def test_whatever_is_sent_is_allowed_or_refused_in_words(name: str, data: st.Dat
     try:
         checked = Plans(LAB).check(name, parameters, ALICE)
     except PlanRefused as refused:
-        assert json.dumps(refused.as_dicts())
+        assert json.dumps([one.as_dict() for one in refused.problems])
     else:
         assert Plans(LAB).check(name, checked.parameters, ALICE).digest == checked.digest
 
@@ -296,7 +296,7 @@ def test_whatever_a_campaign_says_it_is_allowed_or_refused_in_words(changes: dic
     try:
         Plans(LAB).check("campaign", {"config": {**campaign(), **changes}}, ALICE)
     except PlanRefused as refused:
-        assert json.dumps(refused.as_dicts())
+        assert json.dumps([one.as_dict() for one in refused.problems])
 
 
 # ----------------------------------------------------------------------------- what the RE Manager makes of it

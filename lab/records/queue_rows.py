@@ -16,8 +16,6 @@ ITEM_STATES: tuple[ItemState, ...] = (
 ITEM_ENDS: tuple[ItemEnd, ...] = ("completed", "failed", "stopped", "aborted", "interrupted")
 """How an item ends that has begun."""
 
-OPEN_ITEMS: tuple[ItemState, ...] = ("waiting", "queued", "running")
-
 
 @dataclass(frozen=True)
 class NewItem:

@@ -210,11 +210,6 @@ class Unfinished:
         """Steps that ended well, in the order in which they began."""
         return tuple(step for step in self.steps if step.state == "done")
 
-    @property
-    def steps_unfinished(self) -> tuple[StepRow, ...]:
-        """Steps that were under way when the session ended."""
-        return tuple(step for step in self.steps if step.state == UNCONFIRMED)
-
 
 @dataclass(frozen=True)
 class QuestionRow:

@@ -12,8 +12,6 @@ from plans.recipes import MIN_DOSE_ML, THIN_FILM, Setting
 VARIED = ("anneal_temperature", "anneal_time_s")
 """Settings of which the ledger keeps what was planned and what was carried out, as of the parameters of a campaign."""
 
-FULL_SCALE_S = 36000.0
-
 
 def liquids_of(lab: LabConfig) -> tuple[str, ...]:
     """Liquids that every synthesiser of the laboratory has, in the order of the file."""

@@ -73,10 +73,6 @@ class PlanRefused(ConfigError):
         super().__init__(what, first.field, first.given, first.allowed,
                          [ConfigError(what, one.field, one.given, one.allowed) for one in others])
 
-    def as_dicts(self) -> list[dict[str, str]]:
-        """The problems as the answer to a client has them."""
-        return [one.as_dict() for one in self.problems]
-
 
 def problems_of(error: ConfigError) -> list[Problem]:
     """The mistakes that a `ConfigError` tells of, its own first."""
