@@ -138,6 +138,7 @@ def test_what_needs_an_operators_word_is_in_nobodys_queue_before_it_has_it(lab: 
     assert lab.ask(OSCAR, "lab_approve", item=item, digest=answer["lab"]["digest"])["success"] and queue(lab) == [1]
     changed = lab.ask(ADA, "queue_item_update", item={**plan(2), "item_uid": lab.ledger.item(item).uid})
     assert changed["lab"]["state"] == "waiting" and queue(lab) == []
+    assert lab.ask(OSCAR, "lab_reject", item=item, why="too \x1b[31mhot")["problems"][0]["field"] == "why"
     assert lab.ask(OSCAR, "lab_reject", item=item, why="too hot")["item"]["cause"] == "rejected by oscar: too hot"
 
 

@@ -372,3 +372,21 @@ def test_lab_status_knows_services_of_systemd(home: Home, lab: LabConfig) -> Non
     (services_folder(home) / events.PROCESSES).unlink()  # this process is none of them: nobody may end it
     assert found is not None and found["is_supervised"]
     assert [(row["service"], row["state"]) for row in found["services"]] == [("steward", "ready")]
+
+
+def test_waiting_for_the_re_manager_is_said_once_and_takes_no_processor(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    now, ended = [0.0], []
+
+    def ask(layout: Layout, method: str) -> dict[str, Any]:
+        raise ServiceError("queue: the RE Manager has not been started")
+
+    def sleep(seconds: float) -> None:
+        assert seconds > 0
+        now[0] += seconds
+
+    monkeypatch.setattr(queue, "ask", ask)
+    monkeypatch.setattr(queue, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(queue, "os", SimpleNamespace(kill=lambda *how: ended.append(how), getpid=os.getpid))
+    with caplog.at_level("WARNING", logger="lab.up.queue"):
+        queue._watch(SimpleNamespace())  # type: ignore[arg-type]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "CRITICAL"] and ended

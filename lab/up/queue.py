@@ -46,6 +46,9 @@ ABORT_S = 30.0
 WATCH_S = 5.0
 """Wall seconds between two questions whether the RE Manager is there."""
 
+ASK_AGAIN_S = 0.1
+"""The same, as long as it is not."""
+
 SILENT_S = 60.0
 """Wall seconds of silence after which it is started again."""
 
@@ -153,14 +156,17 @@ def _belong_to(launcher: int) -> None:
 def _watch(layout: Layout) -> None:
     """Say when the RE Manager answers; and when it does no more, for long, end: its own watchdog does not notice a manager that never came up."""
     heard = time.monotonic()
-    is_ready = False
+    is_ready, said = False, ""
     while time.monotonic() < heard + SILENT_S:
         try:
             ask(layout, "ping")
         except ServiceError as error:
-            log.warning("%s", error)
+            if str(error) != said:  # once, though it lasts
+                log.warning("%s", error)
+            said = str(error)
+            time.sleep(ASK_AGAIN_S)
             continue
-        heard = time.monotonic()
+        heard, said = time.monotonic(), ""
         if not is_ready:
             is_ready = True
             say_ready()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.records.items import DISMISSED
 from lab.remote.access.who import Who
+from lab.remote.registry.plain import problems_of_plain
 from lab.remote.registry.refusals import refuse
 from lab.remote.steward.items_desk import add_one, told
 from lab.remote.steward.retrying import retry_of
@@ -33,8 +34,8 @@ def lab_approve(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str,
 def lab_reject(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:
     """An operator's word against an item that waits."""
     item, why = str(params.get("item", "")), params.get("why") or ""
-    if not isinstance(why, str) or len(why) > LONGEST_WHY:
-        raise refuse("lab_reject", "why", why, f"a text of at most {LONGEST_WHY} characters")
+    if not isinstance(why, str) or len(why) > LONGEST_WHY or problems_of_plain(why):
+        raise refuse("lab_reject", "why", why, f"a text of at most {LONGEST_WHY} characters, none of them for controlling a terminal")
     steward.ledger.reject_item(item, who.name, why)
     return {"success": True, "msg": "", "item": told(steward, who, steward.ledger.item(item))}
 
