@@ -257,6 +257,13 @@ def test_shares_in_per_cent_are_held_against_limits_in_shares() -> None:
     assert Plans(lab).check("campaign", {"config": config}, ALICE).name == "campaign"
 
 
+@pytest.mark.parametrize(("name", "parameters", "field"), [
+    ("count", {"detectors": ["plc"], "num": 10000, "delay_s": 86400}, "num"),
+    ("campaign", {"config": campaign(optimizer={"engine": "remote", "deadline_s": 1e6})}, "config.optimizer.deadline_s")])
+def test_nothing_keeps_the_laboratory_for_ever(name: str, parameters: dict[str, Any], field: str) -> None:
+    assert list(refusal(name, parameters)) == [field]
+
+
 def test_a_carrier_is_a_liquid_that_is_dosed_by_volume() -> None:
     lab = lab_with(scientist={"limits": {"film.volumes_ml.DMF": [0, 0.1]}})
     assert refusal("film", {**FILM, "carrier": "DMF"}, lab)["carrier_volume_ml"] == ("0.5 mL of DMF", "0..0.1 mL (limits of your role)")

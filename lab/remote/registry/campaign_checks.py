@@ -26,6 +26,9 @@ LONGEST_EXPRESSION = 300
 LONGEST_OWNER = 80
 """Characters of a name, as `CampaignConfig` has it."""
 
+LONGEST_DEADLINE_S = 86400.0
+"""For which the laboratory waits for a point, wall seconds."""
+
 LARGEST = 1e9
 """No number in a campaign means anything beyond it, and the arithmetic of the space stays exact."""
 
@@ -55,6 +58,8 @@ def check_config(lab: LabConfig, given: Any) -> list[Problem]:
         campaign = config_of(given, "")
     except ConfigError as error:
         return problems_of(error)
+    if campaign.optimizer.deadline_s > LONGEST_DEADLINE_S:
+        return [Problem("optimizer.deadline_s", shown(campaign.optimizer.deadline_s), f"at most {LONGEST_DEADLINE_S:g} s: nobody else's samples are made meanwhile")]
     found = _liquid_problems(lab, campaign)
     if found:
         return found

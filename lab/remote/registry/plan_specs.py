@@ -24,6 +24,9 @@ Values = Mapping[str, Any]
 LONGEST_S = 86400.0
 """Longest time that a plan may be told to wait."""
 
+LONGEST_COUNT_S = 7 * LONGEST_S
+"""Longest time that one item may keep the laboratory for readings."""
+
 MOST_READINGS = 10000
 
 
@@ -135,6 +138,11 @@ def _count_s(lab: LabConfig, values: Values) -> float | None:
     return lab_s if lab_s > 0.0 else None
 
 
+def _count_problems(lab: LabConfig, values: Values, limits: Mapping[str, tuple[float, float]]) -> list[Problem]:
+    lab_s = _count_s(lab, values)
+    return [Problem("num", f"{values['num']} readings that take {lab_s:g} s", f"at most {LONGEST_COUNT_S:g} s in all")] if (lab_s or 0.0) > LONGEST_COUNT_S else []
+
+
 def _scan_parameters(lab: LabConfig) -> tuple[Parameter, ...]:
     return (Names("detectors", "devices that are read at each point", names=readable(lab)), _positioner(lab),
             Number("start", "first point, in the positioner's unit"), Number("stop", "last point, in the positioner's unit"),
@@ -220,7 +228,7 @@ def _nothing(lab: LabConfig) -> tuple[Parameter, ...]:
 WORK_CELL = ("pump", "hotplate", "arm", "detector")
 
 SPECS: dict[str, PlanSpec] = {spec.name: spec for spec in (
-    PlanSpec("count", "Read devices, once or several times.", _count_parameters, expected_s=_count_s),
+    PlanSpec("count", "Read devices, once or several times.", _count_parameters, problems=_count_problems, expected_s=_count_s),
     PlanSpec("scan", "Move one positioner through evenly spaced points, and read devices at each.", _scan_parameters, problems=_scan_problems),
     PlanSpec("move", "Move one positioner, within the limits of its channel, keep it there for a while, and read it.", _move_parameters,
              problems=_move_problems),
