@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from benchmarks.optimizer import engines, functions, problems, summary
+from benchmarks.optimizer import engines, functions, latency, problems, summary
 from benchmarks.optimizer.__main__ import main
 from benchmarks.optimizer.one import run
 from benchmarks.optimizer.pools import TABLES, Table
@@ -226,6 +226,17 @@ def test_the_short_form_runs_two_seeds_draws_them_and_runs_nothing_again(tmp_pat
     said = capsys.readouterr().out
     assert said.startswith("2 runs, 2 of them on file")
     assert "campaigns have one so far" in said and "its adapter is not written yet" in said
+
+
+def test_two_engines_that_find_nothing_of_a_pool_are_tied():
+    results = summary.collect([row(problem="pool-p3ht", engine="botorch", regret=1.0, found=0.0), row(problem="pool-p3ht", engine="ax", regret=1.0, found=0.0)])
+    assert next(figure.value for figure in summary.figures(results) if "over ax's" in figure.name) == 1.0
+
+
+def test_the_time_of_a_suggestion_is_held_against_its_target():
+    found, = latency.figures("sobol", [(latency.SIMPLEX, 5, 50.0)])
+    assert found.name == "sobol: a suggestion, simplex-4, after 5 trials"
+    assert found.most == 50.0 and found.value > 0.0
 
 
 def test_every_table_names_where_it_was_published():

@@ -8,4 +8,5 @@
 `runs`        all of them, each with a deadline, on one thread
 `rows`        the raw rows, one for each trial, in a CSV; what stands there is not run again
 `summary`     medians and quartiles, ratio to the best peer, targets; `plot` draws them
+`latency`     how long a suggestion takes after 10 to 500 trials
 """

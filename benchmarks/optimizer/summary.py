@@ -16,6 +16,9 @@ from benchmarks.optimizer.rows import ENDED, Row, by_run
 TIE = 1e-4
 """Regrets below this count as this: which of 1e-6 and 1e-9 is smaller is no merit in a laboratory. In the response's unit, for every problem."""
 
+LEAST_SHARE = 1e-3
+"""Shares of a pool's best rows below this count as this: two engines that find none are tied."""
+
 WITHIN = 1.5
 """Of the best peer's median regret, or one over it of its share of a pool's best rows."""
 
@@ -56,8 +59,7 @@ class Result:
     def score(self) -> float:
         """The smaller the better: median regret, or one over the median share found."""
         if self.has_pool:
-            share = float(np.median(self.found))
-            return 1.0 / share if share > 0.0 else np.inf
+            return 1.0 / max(LEAST_SHARE, float(np.median(self.found)))
         return max(TIE, float(quartiles(self.regret)[1]))
 
 

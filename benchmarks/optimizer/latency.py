@@ -1,0 +1,85 @@
+"""CPU milliseconds of one suggestion, q=1, by the number of trials: ``python -m benchmarks.optimizer.latency [--engines botorch,ax]``.
+
+In a box of four dimensions and on a simplex of four fractions. The trials are random points with exact measurements; each engine is
+asked in a process of its own, on one thread, after it was asked once to have its imports done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from benchmarks.figures import Figure, show
+from benchmarks.optimizer.engines import OURS, Chance, make
+from benchmarks.optimizer.functions import hartmann
+from benchmarks.optimizer.problems import Problem, Values
+from benchmarks.optimizer.runs import ONE_THREAD, ROOT
+from lab.core.trial import Trial, TrialState
+
+N_ASKED = 3
+"""Suggestions timed, each with one trial more than the one before."""
+
+NAMES = ("a", "b", "c", "d")
+
+
+def _response(values: Values) -> float:
+    """Hartmann's function of the first three coordinates, and a parabola of the fourth."""
+    *three, fourth = (float(values[name]) for name in NAMES)
+    return hartmann(three) + (fourth - 0.3) ** 2
+
+
+UNIT = [{"name": name, "type": "range", "bounds": [0, 1]} for name in NAMES]
+BOX = Problem("box-4", {"parameters": UNIT}, "minimize", _response, -3.9, 1000, "hartmann3 and a parabola")
+SIMPLEX = Problem("simplex-4", {"parameters": UNIT, "constraints": [" + ".join(NAMES) + " == 1"]}, "minimize", _response, -3.9, 1000,
+                  "the same on a simplex")
+
+TARGETS = ((BOX, 10, 50.0), (BOX, 50, 50.0), (BOX, 200, 50.0), (BOX, 500, 250.0), (SIMPLEX, 50, 50.0))
+"""Problem, trials on record, and the target in ms."""
+
+
+def random_trials(problem: Problem, n: int) -> list[Trial]:
+    """`n` completed trials at random points."""
+    chance = Chance(problem, 1)
+    points = [chance.suggest([]).values for _ in range(n)]
+    return [Trial(k, TrialState.COMPLETED, values, values, problem.measure(values, 1, k)) for k, values in enumerate(points)]
+
+
+def cpu_ms(engine: str, problem: Problem, n: int) -> float:
+    """Median CPU milliseconds of a suggestion after about `n` trials."""
+    trials = random_trials(problem, n + N_ASKED)
+    asked = make(engine, problem, 1)
+    asked.suggest(trials[:n - 1])
+    taken = []
+    for k in range(N_ASKED):
+        began = time.process_time()
+        asked.suggest(trials[:n + k])
+        taken.append((time.process_time() - began) * 1e3)
+    return statistics.median(taken)
+
+
+def figures(engine: str, targets: Sequence[tuple[Problem, int, float]] = TARGETS) -> Iterator[Figure]:
+    """A figure for each target."""
+    for problem, n, most in targets:
+        yield Figure(f"{engine}: a suggestion, {problem.name}, after {n} trials", cpu_ms(engine, problem, n), "ms CPU", most=most)
+
+
+def main() -> int:
+    """Print the figures of each engine."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default=",".join(OURS[:2]))
+    parser.add_argument("--here", action="store_true", help="in this process, with the threads that it has")
+    given = parser.parse_args()
+    if given.here:
+        show(figures(given.engines))
+        return 0
+    commands = [[sys.executable, "-m", "benchmarks.optimizer.latency", "--here", "--engines", name] for name in given.engines.split(",")]
+    return max(subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, check=False).returncode for command in commands)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
