@@ -103,7 +103,7 @@ def lab_campaign_continue(steward: Steward, who: Who, params: Answer) -> Answer:
         return _asked(steward, who, row.id, "continue")
     held = pauses.held_by(steward, row.id)
     if not held or set(held) != {who.name}:
-        others = [name for name in held if name != who.name]
+        others = [name for name in dict.fromkeys(held) if name != who.name]
         raise refuse("lab_campaign_continue", "campaign", row.id,
                      f"a campaign that you have paused; this one was paused by {', '.join(others)}: ask them, or an operator" if others else
                      "a campaign that you have paused; what paused otherwise goes on by itself, or by an operator's word")
