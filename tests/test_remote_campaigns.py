@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -81,6 +82,7 @@ class Desk:
         self.manager = Queue()
         self.keeper = Keeper(ledger, self.manager, lambda *_: None)  # type: ignore[arg-type]
         self.notice = ledger.add_notice
+        self.watch = SimpleNamespace(standstill=lambda: "")
 
     def __call__(self, who: Who, method: str, **params: Any) -> dict[str, Any]:
         answer = {**running_desk.METHODS_HERE, **METHODS_HERE}[method](self, who, params)  # type: ignore[arg-type]
