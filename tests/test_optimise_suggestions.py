@@ -40,7 +40,8 @@ MIXED = {
 }
 LINE = {"parameters": [{"name": "x", "type": "range", "bounds": [0, 10]}]}
 SMALL = {"parameters": [{"name": "n", "type": "integer", "bounds": [1, 3]}, {"name": "s", "type": "choice", "values": ["a", "b"]}]}
-ENGINES = ("ax", "sobol")
+MODELS = ("ax", "botorch")
+ENGINES = (*MODELS, "sobol")
 ROOT = Path(__file__).parents[1]
 
 
@@ -93,11 +94,12 @@ def test_every_suggestion_of_a_campaign_is_allowed_and_new(engine: str, space: M
         assert config.space.problems(suggestion.values) == []
         assert all(dict(suggestion.values) != dict(t.planned) for t in trials)
         trials.append(completed(index, suggestion.values, response(suggestion.values)))
-        assert suggestion.origin == ("ax" if engine == "ax" and index >= 4 else "sobol")
+        assert suggestion.origin == (engine if engine in MODELS and index >= 4 else "sobol")
 
 
-def test_fractions_sum_to_one_and_stay_in_bounds_in_every_suggestion() -> None:
-    config = campaign(FILM)
+@pytest.mark.parametrize("engine", MODELS)
+def test_fractions_sum_to_one_and_stay_in_bounds_in_every_suggestion(engine: str) -> None:
+    config = campaign(FILM, engine)
     for suggestion in make_optimizer(config).suggest(history(config, purity, 6), 4):
         v = suggestion.values
         assert abs(v["cs"] + v["fa"] + v["ma"] - 1.0) <= 1e-9
@@ -113,11 +115,12 @@ def test_several_points_at_once_are_different(engine: str) -> None:
         assert all(distance(config, one.values, other.values) > 1e-3 for other in suggestions[:i])
 
 
-def test_a_batch_across_the_end_of_the_initial_points_has_both_kinds() -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_batch_across_the_end_of_the_initial_points_has_both_kinds(engine: str) -> None:
     # Ax's client returns 1 trial of 4 here.
-    config = campaign(FILM, initial=4)
+    config = campaign(FILM, engine, initial=4)
     suggestions = make_optimizer(config).suggest(history(config, purity, 2), 4)
-    assert [s.origin for s in suggestions] == ["sobol", "sobol", "ax", "ax"]
+    assert [s.origin for s in suggestions] == ["sobol", "sobol", engine, engine]
 
 
 def test_the_initial_points_of_ax_are_the_sobol_points() -> None:
@@ -133,8 +136,9 @@ def test_the_initial_points_of_ax_are_the_sobol_points() -> None:
 # --------------------------------------------------------------------------------------------- a function of the ledger
 
 
-def test_suggestions_do_not_depend_on_what_was_asked_before() -> None:
-    config = campaign(FILM)
+@pytest.mark.parametrize("engine", MODELS)
+def test_suggestions_do_not_depend_on_what_was_asked_before(engine: str) -> None:
+    config = campaign(FILM, engine)
     trials = history(config, purity, 7)
     used, fresh = make_optimizer(config), make_optimizer(config)
     for n in (0, 3, 6):
@@ -163,10 +167,11 @@ def exact(values: Mapping[str, Value]) -> dict[str, Any]:
     return {k: v.hex() if isinstance(v, float) else v for k, v in values.items()}
 
 
-def test_another_process_makes_the_same_suggestions_to_the_last_bit() -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_another_process_makes_the_same_suggestions_to_the_last_bit(engine: str) -> None:
     given, here = [], []
     for space, response in ((FILM, purity), (MIXED, merit)):
-        config = campaign(space)
+        config = campaign(space, engine)
         trials = history(config, response, 8)
         here.append([exact(s.values) for s in make_optimizer(config).suggest(trials, 2)])
         given.append({"campaign": config.model_dump_json(), "trials": [[dict(t.planned), response(t.planned)] for t in trials]})
@@ -177,9 +182,10 @@ def test_another_process_makes_the_same_suggestions_to_the_last_bit() -> None:
     assert there.stderr == ""
 
 
-def test_any_seed_that_the_campaign_file_allows_works() -> None:
-    config = campaign(FILM, seed=2**80)
-    assert make_optimizer(config).suggest(history(config, purity, 5))[0].origin == "ax"
+@pytest.mark.parametrize("engine", MODELS)
+def test_any_seed_that_the_campaign_file_allows_works(engine: str) -> None:
+    config = campaign(FILM, engine, seed=2**80)
+    assert make_optimizer(config).suggest(history(config, purity, 5))[0].origin == engine
 
 
 def test_another_seed_gives_other_suggestions() -> None:
@@ -210,8 +216,9 @@ def test_a_suggestion_leaves_no_trace_in_the_process() -> None:
     assert state() == before
 
 
-def test_a_suggestion_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    config = campaign(MIXED)
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_suggestion_prints_nothing(engine: str, capfd: pytest.CaptureFixture[str]) -> None:
+    config = campaign(MIXED, engine)
     make_optimizer(config).suggest(history(config, merit, 6))
     printed = capfd.readouterr()
     assert printed.out == printed.err == ""
@@ -233,17 +240,19 @@ def test_a_point_that_gave_no_outcome_is_not_suggested_again(engine: str, state:
         trials.append(Trial(index, state, suggestion.values))
 
 
-def test_the_model_moves_away_from_where_everything_fails() -> None:
-    config = campaign(LINE)
+@pytest.mark.parametrize("engine", MODELS)
+def test_the_model_moves_away_from_where_everything_fails(engine: str) -> None:
+    config = campaign(LINE, engine)
     trials = [completed(i, {"x": x}, x) for i, x in enumerate([0.5, 2.0, 4.0, 5.5])]
     trials += [Trial(4, TrialState.FAILED, {"x": 7.0}), Trial(5, TrialState.FAILED, {"x": 7.2})]
     suggestion, = make_optimizer(config).suggest(trials)
     assert abs(float(suggestion.values["x"]) - 7.1) > 0.5
 
 
-def test_one_failure_does_not_close_the_best_region() -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_one_failure_does_not_close_the_best_region(engine: str) -> None:
     # A cable came loose at the optimum: its surroundings stay worth a sample.
-    config = campaign(LINE)
+    config = campaign(LINE, engine)
     trials = [completed(i, {"x": x}, -(x - 6.0) ** 2) for i, x in enumerate([0.0, 2.0, 4.5, 7.5, 10.0])]
     trials.append(Trial(5, TrialState.FAILED, {"x": 6.0}))
     suggestion, = make_optimizer(config).suggest(trials)
@@ -279,9 +288,10 @@ def test_a_space_that_is_used_up_says_so(engine: str) -> None:
         optimizer.suggest(trials)
 
 
-def test_asking_while_all_initial_trials_are_pending_works() -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_asking_while_all_initial_trials_are_pending_works(engine: str) -> None:
     # Ax's client raises DataRequiredError here.
-    config = campaign(FILM, initial=3)
+    config = campaign(FILM, engine, initial=3)
     pending = [Trial(t.index, TrialState.RUNNING, t.planned) for t in history(config, purity, 3)]
     suggestion, = make_optimizer(config).suggest(pending)
     assert config.space.problems(suggestion.values) == []
@@ -294,8 +304,9 @@ def test_failed_initial_trials_are_replaced_by_further_sobol_points() -> None:
     assert [s.origin for s in make_optimizer(config).suggest(trials, 4)] == ["sobol"] * 3 + ["sobol (too few outcomes for a model yet)"]
 
 
-def test_the_model_knows_the_pending_trials() -> None:
-    config = campaign(FILM)
+@pytest.mark.parametrize("engine", MODELS)
+def test_the_model_knows_the_pending_trials(engine: str) -> None:
+    config = campaign(FILM, engine)
     trials = history(config, purity, 8)
     optimizer = make_optimizer(config)
     first, = optimizer.suggest(trials)
@@ -306,9 +317,10 @@ def test_the_model_knows_the_pending_trials() -> None:
 # ------------------------------------------------------------------------------------------------ what the model is told
 
 
-def test_the_executed_point_enters_the_model_not_the_planned_one() -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_the_executed_point_enters_the_model_not_the_planned_one(engine: str) -> None:
     # The best outcome was planned at 2 and executed at 7: the model looks around 7.
-    config = campaign(LINE)
+    config = campaign(LINE, engine)
     trials = [completed(i, {"x": x}, y) for i, (x, y) in enumerate([(0.0, 0.0), (4.5, 0.1), (9.9, 0.1), (5.8, 0.5), (8.2, 0.5)])]
     swapped = replace(completed(5, {"x": 2.0}, 1.0), executed={"x": 7.0})
     suggestion, = make_optimizer(config).suggest([*trials, swapped])
@@ -351,41 +363,46 @@ def test_the_acquisition_function_sees_every_completed_trial(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("sems", [[None] * 6, [0.01, None, 0.02, 0.01, None, 0.01]])
-def test_missing_standard_errors_are_inferred_for_all_and_the_origin_says_so(sems: list[float | None]) -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_missing_standard_errors_are_inferred_for_all_and_the_origin_says_so(engine: str, sems: list[float | None]) -> None:
     # Ax's client raises InputDataError for ever after mixing them.
-    config = campaign(FILM)
+    config = campaign(FILM, engine)
     trials = [completed(t.index, t.planned, purity(t.planned), sem) for t, sem in zip(history(config, purity, 6), sems, strict=True)]
     suggestion, = make_optimizer(config).suggest(trials)
-    assert suggestion.origin == f"ax (noise inferred: {sems.count(None)} of 6 trials have no standard error)"
+    assert suggestion.origin == f"{engine} (noise inferred: {sems.count(None)} of 6 trials have no standard error)"
 
 
-def test_inferred_noise_ignores_standard_errors() -> None:
-    config = campaign(FILM, noise="inferred")
+@pytest.mark.parametrize("engine", MODELS)
+def test_inferred_noise_ignores_standard_errors(engine: str) -> None:
+    config = campaign(FILM, engine, noise="inferred")
     trials = history(config, purity, 6)
     without = [completed(t.index, t.planned, purity(t.planned), None) for t in trials]
     first, second = make_optimizer(config).suggest(trials)[0], make_optimizer(config).suggest(without)[0]
     assert dict(first.values) == dict(second.values)
-    assert first.origin == second.origin == "ax"
+    assert first.origin == second.origin == engine
 
 
-def test_a_trusted_outlier_is_followed_and_an_uncertain_one_is_not() -> None:
-    config = campaign(LINE)
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_trusted_outlier_is_followed_and_an_uncertain_one_is_not(engine: str) -> None:
+    config = campaign(LINE, engine)
     line = [(0.0, 0.0), (2.0, 0.1), (4.0, 0.9), (6.0, 0.3), (8.0, 0.4), (10.0, 0.5)]
     sure, unsure = (make_optimizer(config).suggest([completed(i, {"x": x}, y, sem) for i, (x, y) in enumerate(line)])[0] for sem in (0.001, 1.0))
     assert abs(float(sure.values["x"]) - 4.0) < 1.5
     assert dict(sure.values) != dict(unsure.values)
 
 
-def test_how_bad_the_worst_sample_was_does_not_blind_the_model() -> None:
-    config = campaign(LINE)
+@pytest.mark.parametrize("engine", MODELS)
+def test_how_bad_the_worst_sample_was_does_not_blind_the_model(engine: str) -> None:
+    config = campaign(LINE, engine)
     line = [(0.0, 0.0), (2.0, 0.1), (4.0, 0.9), (6.0, 0.8), (8.0, 0.4), (10.0, -1e6)]
     suggestion, = make_optimizer(config).suggest([completed(i, {"x": x}, y) for i, (x, y) in enumerate(line)])
     assert 3.0 < float(suggestion.values["x"]) < 7.0
 
 
 @pytest.mark.parametrize("given", [float("nan"), float("inf"), -float("inf"), 1e200])
-def test_an_outcome_that_is_not_a_usable_number_is_refused_with_its_trial(given: float) -> None:
-    config = campaign(FILM)
+@pytest.mark.parametrize("engine", MODELS)
+def test_an_outcome_that_is_not_a_usable_number_is_refused_with_its_trial(engine: str, given: float) -> None:
+    config = campaign(FILM, engine)
     trials = history(config, purity, 6)
     trials[3] = completed(3, trials[3].planned, given)
     with pytest.raises(OptimizerError, match=r"trial 3: y: given .*; allowed: a finite number"):
@@ -393,24 +410,27 @@ def test_an_outcome_that_is_not_a_usable_number_is_refused_with_its_trial(given:
 
 
 @pytest.mark.parametrize("sem", [float("nan"), -0.1, float("inf")])
-def test_a_standard_error_that_is_none_is_refused_with_its_trial(sem: float) -> None:
-    config = campaign(FILM)
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_standard_error_that_is_none_is_refused_with_its_trial(engine: str, sem: float) -> None:
+    config = campaign(FILM, engine)
     trials = history(config, purity, 6)
     trials[3] = completed(3, trials[3].planned, 0.5, sem)
     with pytest.raises(OptimizerError, match=r"trial 3: standard error of y: given"):
         make_optimizer(config).suggest(trials)
 
 
-def test_a_completed_trial_without_the_objective_is_refused() -> None:
-    config = campaign(FILM)
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_completed_trial_without_the_objective_is_refused(engine: str) -> None:
+    config = campaign(FILM, engine)
     trials = history(config, purity, 6)
     trials[1] = replace(trials[1], outcome=Outcome({"z": Measured(1.0)}))
     with pytest.raises(OptimizerError, match="trial 1: is completed and has no outcome y"):
         make_optimizer(config).suggest(trials)
 
 
-def test_a_trial_of_another_space_is_refused() -> None:
-    config = campaign(SMALL)
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_trial_of_another_space_is_refused(engine: str) -> None:
+    config = campaign(SMALL, engine)
     with pytest.raises(OptimizerError, match="trial 0: s: given 'c'; allowed: a, b"):
         make_optimizer(config).suggest([completed(0, {"n": 1, "s": "c"}, 1.0)])
     with pytest.raises(OptimizerError, match="trial 0: s: is missing"):
@@ -430,21 +450,23 @@ def test_asking_for_no_point_is_refused(engine: str, n: int) -> None:
 @pytest.mark.parametrize("means", [[1.0] * 6, [0.0] * 6, [1e140, -1e140, 0.0, 1e139, 1.0, 2.0], [1e-300] * 3 + [2e-300] * 3,
                                    [1.0, 1.0, 1.0, 1.0, 1.0, 1e9]])
 @pytest.mark.parametrize("noise", ["measured", "inferred"])
-def test_constant_huge_and_tiny_outcomes_give_sound_suggestions(means: list[float], noise: str) -> None:
-    config = campaign(FILM, noise=noise)
+@pytest.mark.parametrize("engine", MODELS)
+def test_constant_huge_and_tiny_outcomes_give_sound_suggestions(engine: str, means: list[float], noise: str) -> None:
+    config = campaign(FILM, engine, noise=noise)
     trials = [completed(t.index, t.planned, y) for t, y in zip(history(config, purity, 6), means, strict=True)]
     suggestion, = make_optimizer(config).suggest(trials)
-    assert suggestion.origin == "ax"
+    assert suggestion.origin == engine
     assert config.space.problems(suggestion.values) == []
 
 
-def test_repeated_points_with_contradicting_outcomes_do_no_harm() -> None:
-    config = campaign(FILM)
+@pytest.mark.parametrize("engine", MODELS)
+def test_repeated_points_with_contradicting_outcomes_do_no_harm(engine: str) -> None:
+    config = campaign(FILM, engine)
     point = history(config, purity, 1)[0].planned
     trials = [completed(i, point, float(i), 0.0) for i in range(6)]
     suggestion, = make_optimizer(config).suggest(trials)
     assert config.space.problems(suggestion.values) == []
-    assert suggestion.origin == "ax"
+    assert suggestion.origin == engine
 
 
 def test_a_model_that_fails_is_replaced_by_sobol_and_the_origin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,40 +505,45 @@ def run(config: CampaignConfig, response: Any, n: int, limit: Any = None) -> lis
     return trials
 
 
-def test_the_model_finds_the_best_film_on_the_simplex() -> None:
-    config = campaign(FILM, initial=6, seed=7)
+@pytest.mark.parametrize("engine", MODELS)
+def test_the_model_finds_the_best_film_on_the_simplex(engine: str) -> None:
+    config = campaign(FILM, engine, initial=6, seed=7)
     best = best_trial(config, run(config, purity, 15))
     assert best is not None
     assert purity(best.planned) > 0.95
 
 
-def test_the_model_finds_the_best_of_choices_whole_numbers_and_logarithmic_scales() -> None:
-    config = campaign(MIXED, initial=6)
+@pytest.mark.parametrize("engine", MODELS)
+def test_the_model_finds_the_best_of_choices_whole_numbers_and_logarithmic_scales(engine: str) -> None:
+    config = campaign(MIXED, engine, initial=6, seed=3)
     best = best_trial(config, run(config, merit, 18))
     assert best is not None
     assert best.planned["solvent"] == "DMSO"
     assert merit(best.planned) > 0.9
 
 
-def test_minimising_is_maximising_the_opposite() -> None:
-    up, down = campaign(LINE, "ax", "maximize"), campaign(LINE, "ax", "minimize")
+@pytest.mark.parametrize("engine", MODELS)
+def test_minimising_is_maximising_the_opposite(engine: str) -> None:
+    up, down = campaign(LINE, engine, "maximize"), campaign(LINE, engine, "minimize")
     trials = [completed(i, {"x": x}, -(x - 3) ** 2) for i, x in enumerate([1.0, 5.0, 8.0, 9.5, 2.0])]
     mirrored = [completed(t.index, t.planned, (float(t.planned["x"]) - 3) ** 2) for t in trials]
     higher, lower = make_optimizer(up).suggest(trials)[0], make_optimizer(down).suggest(mirrored)[0]
     assert higher.values["x"] == pytest.approx(lower.values["x"], abs=0.01)
 
 
-def test_an_outcome_constraint_keeps_the_search_where_it_is_met() -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_an_outcome_constraint_keeps_the_search_where_it_is_met(engine: str) -> None:
     # The objective grows with x; the thickness is enough only below 6.
-    config = campaign(LINE, limits=["thickness >= 200"])
+    config = campaign(LINE, engine, limits=["thickness >= 200"])
     trials = run(config, lambda v: float(v["x"]), 11, limit=lambda v: 320.0 - 20.0 * v["x"])
     best = best_trial(config, trials)
     assert best is not None
     assert 5.5 < float(best.planned["x"]) <= 6.0
 
 
-def test_a_search_without_a_single_feasible_trial_looks_for_one() -> None:
-    config = campaign(LINE, limits=["thickness >= 200"])
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_search_without_a_single_feasible_trial_looks_for_one(engine: str) -> None:
+    config = campaign(LINE, engine, limits=["thickness >= 200"])
     trials = [completed(i, {"x": x}, x, thickness=320.0 - 20.0 * x) for i, x in enumerate([7.0, 8.0, 9.0, 10.0])]
     suggestion, = make_optimizer(config).suggest(trials)
     assert float(suggestion.values["x"]) < 6.0

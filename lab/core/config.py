@@ -471,7 +471,7 @@ class Budget(_Model):
 
 
 class OptimizerConfig(_Model):
-    engine: Literal["ax", "sobol", "given", "remote"] = "ax"
+    engine: Literal["ax", "botorch", "sobol", "given", "remote"] = "ax"
     initial: Annotated[int, Field(ge=1)] = 6
     seed: Annotated[int, Field(ge=0)] = 0
     points: tuple[dict[str, float | int | str], ...] = ()

@@ -59,8 +59,14 @@ class Evidence:
         return replace(self, waiting=np.vstack([self.waiting, x]))
 
 
-def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) -> Evidence:
+def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial], keeps_order: bool = False) -> Evidence:
     """Read the evidence from trials.
+
+    Parameters
+    ----------
+    keeps_order : bool
+        Of two objectives beyond the fence (see below) the better one stays the better one: they are drawn in to within
+        as much again beyond it.
 
     Standard errors are used for all trials or for none, since a model cannot know the noise of some and learn that of
     others: with ``noise: inferred`` for none, and with ``noise: measured`` for none as soon as one completed trial
@@ -79,7 +85,7 @@ def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) ->
     done = [t for t in trials if t.state is TrialState.COMPLETED]
     measured = [[_measured(t, name) for name in names] for t in done]
     raw = np.array([[m.mean for m in row] for row in measured], dtype=float).reshape(len(done), len(names))
-    raw[:, 0] = _fenced(raw[:, 0], 1.0 if campaign.objective.goal == "maximize" else -1.0)
+    raw[:, 0] = _fenced(raw[:, 0], 1.0 if campaign.objective.goal == "maximize" else -1.0, keeps_order)
     centre, width, Y = _standardised(raw)
     variances: list[Array | None] = []
     remark = ""
@@ -114,14 +120,18 @@ def _measured(trial: Trial, name: str) -> Measured:
     return measured
 
 
-def _fenced(objective: Array, goal: float) -> Array:
+def _fenced(objective: Array, goal: float, keeps_order: bool) -> Array:
     """`objective`, shape (n,), its bad tail drawn in."""
     if len(objective) < 5:
         return objective
     merit = goal * objective
     lower, upper = np.quantile(merit, [0.25, 0.75])
-    fence = lower - 1.5 * (upper - lower)
-    return goal * np.maximum(merit, fence) if upper > lower else objective
+    reach = 1.5 * (upper - lower)
+    if not reach > 0:
+        return objective
+    beyond = np.maximum((lower - merit) / reach - 1.0, 0.0)
+    drawn_in = lower - reach * (1.0 + (beyond / (1.0 + beyond) if keeps_order else 0.0))
+    return goal * np.where(beyond > 0.0, drawn_in, merit)
 
 
 def _standardised(raw: Array) -> tuple[Array, Array, Array]:

@@ -51,6 +51,10 @@ def make_optimizer(campaign: CampaignConfig) -> Optimizer:
         return GivenPoints(campaign)
     if campaign.optimizer.engine == "remote":
         raise ValueError("optimizer.engine: given remote; allowed: an engine of this laboratory, others propose their points to the campaign")
+    if campaign.optimizer.engine == "botorch":
+        from lab.optimise.bayesian import BayesianOptimizer
+
+        return BayesianOptimizer(campaign)
     from lab.optimise.model_based import AxOptimizer
 
     return AxOptimizer(campaign)

@@ -50,8 +50,8 @@ class SobolOptimizer:
         seconds = (time.process_time() - began) / n
         return [Suggestion(values, "sobol", seconds) for values in self.domain.values(points)]
 
-    def next_points(self, tried: Tried, position: int, n: int) -> Points:
-        """`n` different untried points, from place `position` of the sequence on.
+    def next_points(self, tried: Tried, position: int, n: int, n_spare: int = 0) -> Points:
+        """`n` different untried points, from place `position` of the sequence on, and `n_spare` more if there are as many.
 
         Raises
         ------
@@ -60,12 +60,12 @@ class SobolOptimizer:
         """
         found = self._stream.points(0, 0)
         for start in range(position, position + PATIENCE, 64):
-            found = self._add(found, self._stream.points(start, start + 64), tried, n)
-            if len(found) == n:
+            found = self._add(found, self._stream.points(start, start + 64), tried, n + n_spare)
+            if len(found) == n + n_spare:
                 return found
         everything = every_point(self.domain)
         if everything is not None:
-            found = self._add(found, everything, tried, n)
+            found = self._add(found, everything, tried, n + n_spare)
         if len(found) < n:
             raise OptimizerError(exhausted(self.domain, everything, len(found), n))
         return found

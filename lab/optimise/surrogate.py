@@ -32,6 +32,7 @@ from lab.core.space import LinearConstraint
 from lab.optimise.climb import Effort, climb
 from lab.optimise.domain import Domain, Points
 from lab.optimise.evidence import Evidence
+from lab.optimise.gaussian import ModelFailed
 from lab.optimise.polytope import Array
 from lab.optimise.success import log_success, repeated
 from lab.optimise.tried import Tried
@@ -41,10 +42,6 @@ ROWS_AT_ONCE = 512
 
 _one_at_a_time = threading.Lock()
 """Torch's random state, its thread count and Python's warning filters belong to the whole process."""
-
-
-class ModelFailed(Exception):
-    """The model could not be fitted or gave no point; never leaves this package."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from lab.core.errors import OptimizerError
 from lab.core.space import Value
@@ -66,7 +67,9 @@ def _distance(x: Array, others: Array) -> Array:
     """Largest difference of any coordinate to the nearest of `others`: shape (n,)."""
     if not len(others):
         return np.full(len(x), np.inf)
-    return np.abs(x[:, None, :] - others[None, :, :]).max(axis=2).min(axis=1)
+    if not len(x):
+        return np.zeros(0)
+    return np.asarray(cdist(x, others, "chebyshev").min(axis=1))
 
 
 def encode_trial(domain: Domain, trial: Trial, values: Mapping[str, Value]) -> Array:

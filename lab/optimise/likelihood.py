@@ -1,0 +1,142 @@
+"""The most probable parameters of a Gaussian process, in a bounded number of evaluations.
+
+An evaluation costs as the cube of the number of observations. Where there are many, a search from several starts
+runs on some of them, spread over the order of the trials, and only its last steps are taken on all: at 200
+observations in 4 dimensions an evaluation takes 1.4 ms on all of them, 0.2 ms on 60.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.optimize import minimize
+
+from lab.optimise.gaussian import Data, Kernel, ModelFailed, matern
+from lab.optimise.polytope import Array
+
+FEW = 60
+"""Observations on which every start is tried."""
+
+EVALUATIONS = (40, 8)
+"""Most evaluations of the likelihood: per start on few observations, and on all."""
+
+LOWEST, HIGHEST = np.log([1e-2, 1e-3, 1e-6]), np.log([1e3, 1e2, 10.0])
+"""Bounds of length scales, amplitude and noise."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Logarithmic normal distributions of the parameters.
+
+    The length scales' grow with the square root of the number of dimensions (Hvarfner, Hellsten and Nardi 2024,
+    arXiv:2402.02229). That of the noise is low and wide: exact outcomes are used as such (measured on Branin's function,
+    30 trials: median regret 0.0008 against 0.01 with a mean of -4 and a deviation of 1).
+
+    Parameters
+    ----------
+    scale : tuple of two floats
+        Mean of the logarithm in one dimension, standard deviation.
+    amplitude, noise : tuple of two floats
+        Mean of the logarithm, standard deviation.
+    """
+
+    scale: tuple[float, float] = (2.0 ** 0.5, 3.0 ** 0.5)
+    amplitude: tuple[float, float] = (0.0, 1.0)
+    noise: tuple[float, float] = (-8.0, 3.0)
+
+    def moments(self, n_scales: int) -> tuple[Array, Array]:
+        """Means and standard deviations of all logarithms, shapes (n_scales + 2,)."""
+        scale = self.scale[0] + 0.5 * np.log(n_scales)
+        return (np.array([scale] * n_scales + [self.amplitude[0], self.noise[0]]),
+                np.array([self.scale[1]] * n_scales + [self.amplitude[1], self.noise[1]]))
+
+
+class Density:
+    """Minus the logarithm of a posterior density, by the logarithms of the parameters.
+
+    Parameters
+    ----------
+    data : Data
+    prior : Prior
+    """
+
+    def __init__(self, data: Data, prior: Prior) -> None:
+        self._data, self._n = data, len(data.y)
+        self._mean, self._width = prior.moments(data.n_scales)
+        self._pairs = np.tril_indices(self._n, -1)
+        squared = (data.X[self._pairs[0]] - data.X[self._pairs[1]]) ** 2
+        self._squared = squared @ np.eye(data.n_scales)[data.groups]
+        self._places = self._pairs[0] * self._n + self._pairs[1]
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        """Value, and gradient of the same shape as `theta`: length scales, amplitude, noise.
+
+        Rasmussen and Williams 2006, eqs. 5.8 and 5.9. A matrix that cannot be factored counts as improbable, so that
+        the line search draws back.
+        """
+        n, y = self._n, self._data.y
+        inverse_squares, amplitude, noise = np.exp(-2.0 * theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
+        near, slope = matern(self._squared @ inverse_squares)
+        K = np.zeros((n, n))
+        K.ravel()[self._places] = amplitude * near
+        K[np.diag_indices(n)] = amplitude + noise + self._data.told
+        # LAPACK works by columns: the lower triangle by rows is its upper one.
+        U, info = lapack.dpotrf(K.T, lower=0, overwrite_a=1, clean=0)
+        if info:
+            return 1e12, np.zeros_like(theta)
+        weights = lapack.dpotrs(U, y, lower=0)[0]
+        value = 0.5 * float(y @ weights) + float(np.log(np.diag(U)).sum())
+        inverse = lapack.dpotri(U, lower=0, overwrite_c=1)[0].T
+        below = inverse.ravel()[self._places] - weights[self._pairs[0]] * weights[self._pairs[1]]
+        diagonal = np.diag(inverse) - weights ** 2
+        gradient = np.concatenate([amplitude * ((below * slope) @ self._squared) * inverse_squares,
+                                   [amplitude * (float(below @ near) + 0.5 * diagonal.sum()), 0.5 * noise * diagonal.sum()]])
+        off = (theta - self._mean) / self._width
+        return value + 0.5 * float(off @ off), gradient + off / self._width
+
+
+def fit(data: Data, prior: Prior, start: Kernel | None = None) -> Kernel:
+    """The most probable parameters.
+
+    Parameters
+    ----------
+    start : Kernel or None
+        Where to begin, besides the starts that are always tried.
+
+    Raises
+    ------
+    ModelFailed
+        When the likelihood is nowhere finite.
+    """
+    n = len(data.y)
+    some = data if n <= FEW else data.only(np.unique(np.linspace(0, n - 1, FEW).round().astype(int)))
+    low, high = _bounds(data.n_scales)
+    density = Density(some, prior)
+    mean, width = prior.moments(data.n_scales)
+    short = mean.copy()
+    short[:-2] -= width[:-2]
+    starts = [mean, short] + ([] if start is None else [_logarithms(start)])
+    found = [_descend(density, np.clip(theta, low, high), low, high, EVALUATIONS[0]) for theta in starts]
+    theta, value = min(found, key=lambda one: one[1])
+    if n > FEW:
+        theta, value = _descend(Density(data, prior), theta, low, high, EVALUATIONS[1])
+    if not (np.isfinite(value) and value < 1e12 and np.isfinite(theta).all()):
+        raise ModelFailed(f"no parameters of the model explain {n} outcomes")
+    return Kernel(np.exp(theta[:-2]), float(np.exp(theta[-2])), float(np.exp(theta[-1])))
+
+
+def _bounds(n_scales: int) -> tuple[Array, Array]:
+    which = [0] * n_scales + [1, 2]
+    return LOWEST[which], HIGHEST[which]
+
+
+def _logarithms(kernel: Kernel) -> Array:
+    return np.log(np.concatenate([kernel.scales, [kernel.amplitude, kernel.noise]]))
+
+
+def _descend(density: Density, theta: Array, low: Array, high: Array, n_evaluations: int) -> tuple[Array, float]:
+    found = minimize(density, theta, jac=True, method="L-BFGS-B", bounds=list(zip(low, high, strict=True)),
+                     options={"maxfun": n_evaluations, "maxls": 8, "ftol": 1e-5, "gtol": 1e-3})
+    return np.asarray(found.x, dtype=float), float(found.fun)
