@@ -56,12 +56,19 @@ def answers(**given: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 
 def has(gateway: StandIn, *rows: dict[str, Any]) -> None:
-    """The laboratory's ledger has these items."""
+    """The laboratory's ledger has these items, and its queue runs."""
+    stands(gateway, "")
+
     def items(params: dict[str, Any]) -> dict[str, Any]:
         return {"success": True, "msg": "", "items": [row for row in rows if not params.get("states") or row["state"] in params["states"]]}
 
     gateway.answers["lab_items"] = items
     gateway.answers["lab_item"] = lambda params: {"success": True, "msg": "", "item": next(row for row in rows if row["id"] == params["item"])}
+
+
+def stands(gateway: StandIn, why: str, **more: Any) -> None:
+    """The queue stands for this reason; empty: it runs."""
+    gateway.answers["lab_status"] = answers(**{"queue": {"is_on": not why, "why": why, "n_queued": 2}, "running": [], "waiting": [], "interrupted": [], **more})
 
 
 # ---------------------------------------------------------------------------------------------------------- to look
@@ -70,9 +77,42 @@ def has(gateway: StandIn, *rows: dict[str, Any]) -> None:
 def test_status_says_whom_the_laboratory_takes_one_for_and_what_the_worker_does(gateway: StandIn, queue: Said) -> None:
     gateway.answers["lab_whoami"] = answers(name="alice", role="scientist", lab="demo", version="0.3.0")
     gateway.answers["status"] = answers(manager_state="idle", items_in_queue=2, worker_environment_exists=True, queue_autostart_enabled=True)
+    stands(gateway, "")
     status, out, _ = queue("status")
     assert status == 0
-    assert out.splitlines() == ["you are alice, scientist, at the laboratory demo", "worker   ready   idle", "queue    2 queued, starts by itself"]
+    assert out.splitlines() == ["you are alice, scientist, at the laboratory demo", "worker   ready   idle", "queue    2 queued; runs by itself"]
+
+
+def test_status_says_why_the_queue_stands_and_what_somebody_has_to_decide(gateway: StandIn, queue: Said) -> None:
+    gateway.answers["lab_whoami"] = answers(name="alice", role="scientist", lab="demo", version="0.3.0")
+    gateway.answers["status"] = answers(manager_state="idle", worker_environment_exists=True)
+    stands(gateway, "item i-00001-1f31 of alice (count) failed: it is off; lab queue start goes on with the others",
+           waiting=[row(4, "waiting") | {"what_to_do": "lab queue approve i-00004-1f34"}])
+    _, out, _ = queue("status")
+    assert out.splitlines()[2:] == ["queue    2 queued; it stands: item i-00001-1f31 of alice (count) failed: it is off; lab queue start goes on with the others",
+                                    "waiting  i-00004-1f34 count of alice: lab queue approve i-00004-1f34"]
+
+
+def test_list_says_why_nothing_begins(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(1))
+    stands(gateway, "the laboratory is controlled by root (console)")
+    _, out, _ = queue("list")
+    assert out.splitlines()[0] == "the queue stands: the laboratory is controlled by root (console)"
+
+
+@pytest.mark.parametrize("words", [("remove", "1"), ("move", "1", "front")])
+def test_what_has_ended_is_named_as_the_person_named_it(gateway: StandIn, queue: Said, words: tuple[str, ...]) -> None:
+    has(gateway, row(1, "completed"))
+    status, _, err = queue(*words)
+    assert status == 2
+    assert "ITEM: given i-00001-1f31, which is completed; allowed: an item that is queued" in err
+
+
+def test_abort_of_nothing_says_that_nothing_was_running(gateway: StandIn, queue: Said) -> None:
+    has(gateway)
+    gateway.answers["status"] = answers(manager_state="idle")
+    status, out, _ = queue("abort")
+    assert (status, out) == (0, "no item was running: nothing runs\n")
 
 
 def test_list_shows_what_runs_what_is_next_and_what_waits_for_people(gateway: StandIn, queue: Said) -> None:
@@ -198,6 +238,7 @@ def test_budget_takes_numbers_only(gateway: StandIn, queue: Said) -> None:
 
 
 def test_abort_pauses_first_where_a_plan_runs(gateway: StandIn, queue: Said) -> None:
+    has(gateway, row(1, "running"))
     state = {"manager_state": "executing_queue"}
 
     def pause(params: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +247,7 @@ def test_abort_pauses_first_where_a_plan_runs(gateway: StandIn, queue: Said) -> 
 
     gateway.answers |= {"status": lambda params: dict(state), "re_pause": pause, "re_abort": answers()}
     assert queue("abort") == (0, "aborted\n", "")
-    assert gateway.requests[1][1]["option"] == "immediate"
+    assert dict(gateway.requests)["re_pause"]["option"] == "immediate"
 
 
 def test_pause_with_a_campaign_asks_the_campaign(gateway: StandIn, queue: Said) -> None:

@@ -98,7 +98,7 @@ def test_lab_status_shows_services_queue_control_and_alarms(laboratory: Laborato
     assert found["alarms"]["instruments"] == {}
     assert found["next"] == []
     screen = laboratory.run("status").stdout
-    assert "queue: idle; 0 items in it; starts by itself" in screen
+    assert "queue: idle; 0 items in it; worker: idle; runs by itself" in screen
     assert "control: nobody" in screen
     assert "no alarms" in screen
 

@@ -49,13 +49,18 @@ class RangeParameter:
         if self.is_integer and not (float(self.low).is_integer() and float(self.high).is_integer()):
             raise ValueError(f"bounds: given [{self.low:g}, {self.high:g}]; allowed: whole numbers for an integer")
 
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words."""
+        return f"{'a whole number in ' if self.is_integer else ''}{self.low:g}..{self.high:g} {self.unit}".rstrip()
+
     def problem(self, value: Value, tolerance: float = SUM_TOLERANCE) -> str:
         """Why `value` is not allowed; empty when it is."""
         if isinstance(value, (str, bool)) or not np.isfinite(value):
             return f"{self.name}: given {value!r}; allowed: a number in {self.low:g}..{self.high:g} {self.unit}".rstrip()
         slack = tolerance * max(1.0, abs(self.low), abs(self.high))
         if not self.low - slack <= value <= self.high + slack:
-            return f"{self.name}: {value:g} {self.unit} is outside {self.low:g}..{self.high:g} {self.unit}".rstrip()
+            return " ".join(f"{self.name}: {value:g} {self.unit} is outside {self.low:g}..{self.high:g} {self.unit}".split())
         if self.is_integer and not float(value).is_integer():
             return f"{self.name}: given {value!r}; allowed: a whole number"
         return ""
@@ -81,6 +86,11 @@ class ChoiceParameter:
     def __post_init__(self) -> None:
         if len(set(self.values)) < 2 or len(set(self.values)) != len(self.values):
             raise ValueError(f"values: given {list(self.values)}; allowed: at least two, all different")
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words."""
+        return ", ".join(map(str, self.values))
 
     def problem(self, value: Value, tolerance: float = SUM_TOLERANCE) -> str:
         """Why `value` is not allowed; empty when it is."""

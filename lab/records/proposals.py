@@ -113,7 +113,7 @@ def _check_space(config: CampaignConfig, values: Mapping[str, Value]) -> None:
     for name in space.names:
         said = space[name].problem(values[name]) if name in values else ""
         if said:
-            wrong.append(ConfigError("proposal", f"values.{name}", repr(values[name]), said))
+            wrong.append(ConfigError("proposal", f"values.{name}", repr(values[name]), space[name].allowed))
     if not wrong:
         wrong = [ConfigError("proposal", "values", f"{constraint.left_side(values):.12g} on the left", str(constraint))
                  for constraint in space.constraints if not constraint.is_met(values)]

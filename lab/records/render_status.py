@@ -12,13 +12,13 @@ from lab.core.sample import UNKNOWN
 from lab.records.cells import moment, state_cell, table_of
 
 
-def render_status(data: Mapping[str, Any]) -> RenderableType:
-    """``lab status``: campaigns that run or can be resumed, with all that waits for somebody."""
+def render_status(data: Mapping[str, Any], begin: str = "lab run CAMPAIGN.yaml") -> RenderableType:
+    """``lab status``: campaigns that run or can be resumed, with all that waits for somebody; `begin` is how one is begun here."""
     parts: list[RenderableType] = []
     for campaign in data["campaigns"]:
         parts += [*_campaign(campaign), Text()]
     if not parts:
-        parts += [Text("no campaign runs, and none was interrupted; begin one with: lab run CAMPAIGN.yaml"), Text()]
+        parts += [Text(f"no campaign runs, and none was interrupted; begin one with: {begin}"), Text()]
     if data["stock"]:
         parts += [Text("running low", "bold yellow"), render_stock(data["stock"])]
     else:

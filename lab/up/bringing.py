@@ -24,7 +24,7 @@ def bring_up(lab_file: Path, listen: str | None, speed: float | None, home: Home
     """
     running = is_up(home)
     if running is not None:
-        say(f"laboratory {running.lab} is up already, in {home.path}")
+        say(f"laboratory {running.lab} is up already, in {home.path}, with {running.lab_file}; for another file or address: lab down first")
         _say_next(running, home, say)
         return running
     lab = configuration(lab_file, listen, speed)

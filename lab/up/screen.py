@@ -21,9 +21,17 @@ def render(data: Mapping[str, Any]) -> RenderableType:
     laboratory = data["laboratory"]
     if laboratory is not None:
         parts += [*_laboratory(laboratory), *_items(data["items"]), *_notices(data["notices"]), Text()]
-    elif data["items"]["n_queued"] or data["items"]["waiting"] or data["items"]["interrupted"]:
+        return Group(*parts, render_status({**data, "campaigns": _queued_again(data)}, "lab queue submit CAMPAIGN.yaml"))
+    if data["items"]["n_queued"] or data["items"]["waiting"] or data["items"]["interrupted"]:
         parts += [Text("the laboratory is down; its queue is kept"), *_items(data["items"]), Text()]
     return Group(*parts, render_status(data))
+
+
+def _queued_again(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The campaigns, with what goes on with them where ``lab resume`` would be refused: the laboratory has a session already."""
+    items = {item["campaign"]: item["item"] for item in data["items"]["interrupted"]}
+    return [{**row, "next": f"lab queue retry {items[row['campaign']]}" if row["campaign"] in items else f"lab queue add resume_campaign campaign={row['campaign']}"}
+            if row["status"] == "interrupted" else row for row in data["campaigns"]]
 
 
 def _laboratory(data: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -54,8 +62,8 @@ def _queue(data: Mapping[str, Any] | None) -> Text:
         return Text("queue: the RE Manager does not answer", "red")
     n = data["n_items"]
     stopping = ", stops after this item" if data["is_stopping"] else ""
-    mode = "starts by itself" if data["is_autostarted"] else "an operator starts it: lab queue start"
-    return Text(f"queue: {data['manager'].replace('_', ' ')}{stopping}; {n} item{'' if n == 1 else 's'} in it; {mode}; worker: {data['environment']}")
+    mode = f"it stands: {data['why']}" if data["why"] else "runs by itself" if data["is_on"] else "an operator starts it: lab queue start"
+    return Text(f"queue: {data['manager'].replace('_', ' ')}{stopping}; {n} item{'' if n == 1 else 's'} in it; worker: {data['environment']}; {mode}")
 
 
 def _alarms(data: Mapping[str, Any] | None) -> Iterator[Text]:

@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lab import lease
+from lab import lease, presence
 from lab.core.clock import WallClock
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, ServiceError
 from lab.home import Home
 from lab.layout import Layout
 from lab.records.ledger import Ledger
 from lab.records.queue_rows import ItemRow
 from lab.records.status import status_of
+from lab.remote.steward.going import Going
 from lab.up import events, queue, redis
 from lab.up.events import Event
 from lab.up.services import ORDER
@@ -46,8 +48,8 @@ def laboratory_state(home: Home) -> dict[str, Any] | None:
     if states is None and not alive:
         return None
     services = _services(layout, states, alive)
-    manager = _manager(layout)
     holder = lease.holder(home)
+    manager = _manager(layout, holder)
     found = {
         "lab": layout.lab, "home": layout.home, "gateway": layout.gateway.removeprefix("tcp://"), "is_supervised": states is not None or layout.is_under_systemd,
         "services": services, "queue": manager, "lease": None if holder is None else {"who": holder.who, "what": holder.what, "since": holder.since},
@@ -156,14 +158,24 @@ def _state_of(layout: Layout, name: str, state: State | None, is_alive: bool, ha
     return "ready" if any(event.event == "ready" and event.pid == state.pid for event in happened) else "starting"
 
 
-def _manager(layout: Layout) -> dict[str, Any] | None:
-    """What the RE Manager says of itself; None when it says nothing."""
+def _manager(layout: Layout, holder: lease.Holder | None) -> dict[str, Any] | None:
+    """What the RE Manager says of itself, and whether what is queued begins; None when it says nothing."""
     try:
         status = queue.ask(layout, "status", deadline_s=2.0)
     except ServiceError:
         return None
     return {"manager": status["manager_state"], "environment": status["worker_environment_state"], "n_items": status["items_in_queue"],
-            "is_autostarted": status["queue_autostart_enabled"], "is_stopping": status["queue_stop_pending"]}
+            "is_autostarted": status["queue_autostart_enabled"], "is_stopping": status["queue_stop_pending"], **_going(layout, holder)}
+
+
+def _going(layout: Layout, holder: lease.Holder | None) -> dict[str, Any]:
+    """``is_on``: whether what is queued begins by itself; ``why`` nothing begins, empty when nothing keeps it."""
+    going = Going.load(layout)
+    why = going.why if going is not None else ""
+    if not why and holder is not None and not _is_workers(layout, holder):
+        why = f"the laboratory is controlled by {holder.words}; the queue goes on when they give it back"
+    does_start = LabConfig.model_validate_json(layout.config_file.read_text()).remote.autostart
+    return {"is_on": does_start and (going is None or going.is_on), "why": why}
 
 
 def _alarms(layout: Layout) -> dict[str, Any] | None:
@@ -173,6 +185,12 @@ def _alarms(layout: Layout) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return said if time.time() - float(said.get("wall", 0)) < STALE_S else None
+
+
+def _is_workers(layout: Layout, holder: lease.Holder) -> bool:
+    """Whether it is the queue itself that controls the laboratory."""
+    found = presence.worker(layout)
+    return found is not None and found.process == holder.process
 
 
 # ---------------------------------------------------------------------------------------------- what to do

@@ -55,6 +55,11 @@ class Asking:
     @abstractmethod
     def send_request(self, *, method: str, params: Mapping[str, Any] | None = None) -> Answer: ...
 
+    def standing(self) -> Answer:
+        """How the laboratory stands: ``queue`` with ``is_on`` and ``why`` nothing begins, ``running``, ``waiting``, ``interrupted``, ``lease``, ``alarms``."""
+        found = self.send_request(method="lab_status")
+        return {name: value for name, value in found.items() if name not in ("success", "msg")}
+
     # ------------------------------------------------------------------------------------------------------- items
 
     def items(self, states: Sequence[str] = (), user: str = "", limit: int | None = None) -> list[Answer]:
@@ -112,6 +117,27 @@ class Asking:
             When it is no campaign.
         """
         return self.send_request(method="lab_campaign_submit", params={"config": _config(campaign, assignments)})
+
+    def begun(self, item: str, deadline_s: float) -> str:
+        """The id of the campaign that an item is, once it has begun; waits for it.
+
+        Raises
+        ------
+        RemoteError
+            When the item has ended, and no campaign was begun.
+        TimeoutError
+            When it has not begun within `deadline_s` seconds of the wall: others are before it, or the queue stands. It may be asked for again.
+        """
+        end = time.monotonic() + deadline_s
+        while True:
+            row = self.item(item)
+            if row["campaign"]:
+                return str(row["campaign"])
+            if row["state"] not in ("waiting", "queued", "running"):
+                raise RemoteError(f"{row['id']} is {row['state']}, and has begun no campaign{': ' if row['cause'] else ''}{row['cause']}")
+            if time.monotonic() >= end:
+                raise TimeoutError(f"{row['id']} has not begun within {deadline_s:g} s; it is {row['state']}: {self.standing()['queue']['why'] or 'see lab queue list'}")
+            time.sleep(min(ASK_AGAIN_S, max(0.0, end - time.monotonic())))
 
     def campaigns(self) -> list[Answer]:
         """Campaigns that you may see, the oldest first."""

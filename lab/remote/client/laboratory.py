@@ -168,7 +168,7 @@ class Laboratory(Asking, REManagerAPI):
             self.re_pause(option="immediate")
             self.wait_for_idle_or_paused(timeout=PAUSE_S)
         if self.status(reload=True)["manager_state"] == "idle":
-            return {"success": True, "msg": "nothing runs any more"}
+            return {"success": True, "msg": "nothing runs"}
         answer: dict[str, Any] = self.re_abort()
         return answer
 

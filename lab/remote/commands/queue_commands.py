@@ -49,8 +49,8 @@ def status(context: Context, as_json: JsonOption = False) -> None:
     with _laboratory(context) as lab:
         from lab.remote.commands.queue_tables import render_status
 
-        who, found = lab.whoami(), lab.status()
-        show({"you": who, **found}, lambda data: render_status(data, data["you"]), as_json)
+        found = {"you": lab.whoami(), **lab.status(), "laboratory": lab.standing()}
+        show(found, lambda data: render_status(data, data["you"]), as_json)
 
 
 @app.command(name="list")
@@ -59,8 +59,9 @@ def list_items(context: Context, as_json: JsonOption = False) -> None:
     with _laboratory(context) as lab:
         from lab.remote.commands.queue_tables import render_queue
 
+        queue = lab.standing()["queue"]
         show([*lab.items(states=["running"]), *lab.items(states=["queued"], limit=MOST), *lab.items(states=["waiting", "interrupted"], limit=MOST)],
-             render_queue, as_json)
+             lambda items: render_queue(items, queue), as_json)
 
 
 @app.command()
@@ -149,7 +150,7 @@ def move(context: Context, item: ItemArgument, place: Annotated[str, typer.Argum
     with _laboratory(context) as lab:
         if place not in ("front", "back") and not (place.isdecimal() and int(place) > 0):
             raise ConfigError("command line", "PLACE", repr(place), "1, 2, ..., front or back")
-        row = _find(lab, item)
+        row = _that_is(_find(lab, item), "queued")
         lab.item_move(uid=row["uid"], pos_dest=place if place in ("front", "back") else int(place) - 1)
         typer.echo(f"{row['id']} stands at {place}")
 
@@ -159,7 +160,7 @@ def remove(context: Context, items: Annotated[list[str], typer.Argument(metavar=
     """Take items back that have not begun."""
     with _laboratory(context) as lab:
         for given in items:
-            row = _find(lab, given)
+            row = _that_is(_find(lab, given), "queued", "waiting")
             lab.item_remove(uid=row["uid"] or row["id"])
             typer.echo(f"{row['id']} is removed")
 
@@ -221,7 +222,7 @@ def budget(
 def start(context: Context) -> None:
     """Let the queue run (operators)."""
     with _laboratory(context) as lab:
-        _say(lab.queue_start(), "the queue runs")
+        _say(lab.queue_start(), "the queue is on")
 
 
 @app.command()
@@ -258,7 +259,8 @@ def resume(context: Context, campaign: MaybeCampaign = None) -> None:
 def abort(context: Context) -> None:
     """End the item that runs, now (operators). The instruments are left safe, and the item stands as aborted."""
     with _laboratory(context) as lab:
-        _say(lab.abort(), "aborted")
+        is_running = bool(lab.items(states=["running"]))
+        _say(lab.abort(), "aborted" if is_running else "no item was running")
 
 
 @app.command()
@@ -334,6 +336,13 @@ def _find(lab: Laboratory, given: str) -> dict[str, Any]:
     if len(found) != 1:
         raise ConfigError("command line", "ITEM", repr(given), f"one of {', '.join(row['id'] for row in found)}" if found else "an item: lab queue list, lab queue history")
     return found[0]
+
+
+def _that_is(row: dict[str, Any], *states: str) -> dict[str, Any]:
+    """The item, if it has not gone further."""
+    if row["state"] not in states:
+        raise ConfigError("command line", "ITEM", f"{row['id']}, which is {row['state']}", f"an item that is {' or '.join(states)}: lab queue list")
+    return row
 
 
 def _item_or_campaign(lab: Laboratory, given: str) -> str:

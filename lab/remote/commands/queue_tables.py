@@ -38,9 +38,11 @@ def parameters_of(row: Row) -> str:
     return words if len(words) <= LONGEST_PARAMETERS else f"{words[: LONGEST_PARAMETERS - 3]}..."
 
 
-def render_queue(items: Sequence[Row]) -> RenderableType:
-    """``lab queue list``: what runs, what comes next, what waits for whom; `items` in that order."""
+def render_queue(items: Sequence[Row], queue: Row | None = None) -> RenderableType:
+    """``lab queue list``: what runs, what comes next, what waits for whom; `items` in that order. `queue` as the laboratory's status has it."""
     parts: list[RenderableType] = []
+    if queue is not None and queue["why"]:
+        parts.append(Text(f"the queue stands: {plain(queue['why'])}", "yellow"))
     going = [item for item in items if item["state"] in ("running", "queued")]
     if going:
         table = table_of("place", "item", "plan", "whose", "state", "takes", "parameters")
@@ -58,7 +60,9 @@ def render_queue(items: Sequence[Row]) -> RenderableType:
         if item["state"] == "interrupted" and not item["decided"]:
             parts.append(Text.assemble((f"interrupted: {item['id']}", "yellow"), f" {plain(item['name'])} of {plain(item['user'])}: {plain(item['cause'])}\n"
                                        f"    lab queue retry {item['id']}    lab queue dismiss {item['id']}"))
-    return Group(*parts) if parts else Text("the queue is empty; add to it with: lab queue add PLAN NAME=VALUE... (lab queue plans)")
+    if not items:
+        parts.append(Text("the queue is empty; add to it with: lab queue add PLAN NAME=VALUE... (lab queue plans)"))
+    return Group(*parts)
 
 
 def render_history(items: Sequence[Row]) -> RenderableType:
@@ -73,16 +77,25 @@ def render_history(items: Sequence[Row]) -> RenderableType:
     return table
 
 
+def goes_on(queue: Row) -> str:
+    """When the next item begins, in words; `queue` as the laboratory's status has it."""
+    if queue["why"]:
+        return f"it stands: {plain(queue['why'])}"
+    return "runs by itself" if queue["is_on"] else "an operator starts it: lab queue start"
+
+
 def render_status(status: Row, who: Row) -> RenderableType:
-    """``lab queue status``: whom the laboratory takes you for, what the worker does, how much is queued."""
+    """``lab queue status``: whom the laboratory takes you for, what the worker does, how much is queued, what waits for somebody."""
+    standing = status["laboratory"]
     is_open = status.get("worker_environment_exists")
     lines = [
         Text.assemble("you are ", (plain(who["name"]), "bold"), f", {who['role']}, at the laboratory ", (plain(who["lab"]), "bold")),
         Text.assemble("worker   ", ("ready", "green") if is_open else ("not there", "red"), f"   {status.get('manager_state', '')}"),
-        Text(f"queue    {status.get('items_in_queue', 0)} queued, {'starts by itself' if status.get('queue_autostart_enabled') else 'waits for lab queue start'}"),
+        Text(f"queue    {standing['queue']['n_queued']} queued; {goes_on(standing['queue'])}"),
     ]
-    if status.get("running_item_uid"):
-        lines.append(Text("running  one item: lab queue list, lab queue watch"))
+    lines += [Text(f"running  {item['id']} {plain(item['name'])} of {plain(item['user'])}: lab queue watch") for item in standing["running"]]
+    for word, items in (("waiting", standing["waiting"]), ("interrupted", standing["interrupted"])):
+        lines += [Text(f"{word}  {item['id']} {plain(item['name'])} of {plain(item['user'])}: {item['what_to_do']}", "yellow") for item in items]
     if status.get("queue_stop_pending"):
         lines.append(Text("stops after the item that runs", "yellow"))
     return Group(*lines)

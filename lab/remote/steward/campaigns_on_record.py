@@ -50,7 +50,7 @@ class CampaignsOnRecord:
         exact = [row for row in rows if row.id == key] or [row for row in rows if row.name == key][-1:]
         found = exact if exact else [row for row in rows if row.id.startswith(key)]
         if len(found) != 1:
-            raise PlanRefused(what, [Problem("campaign", shown(key), f"one of {_some(found if found else rows)}")])
+            raise PlanRefused(what, [Problem("campaign", shown(key), _one_of(found if found else rows))])
         return found[0]
 
     def own(self, who: Who, key: Any, what: str = "campaign") -> CampaignRow:
@@ -92,4 +92,8 @@ def owner_of(row: CampaignRow) -> str:
 
 def _some(rows: Sequence[CampaignRow]) -> str:
     newest = [row.id for row in rows[-8:]]
-    return ", ".join(reversed(newest)) if newest else "none: there is none that you may see"
+    return ", ".join(reversed(newest)) if newest else "there is none that you may see"
+
+
+def _one_of(rows: Sequence[CampaignRow]) -> str:
+    return f"one of {_some(rows)}" if rows else f"none: {_some(rows)}"

@@ -107,6 +107,8 @@ def add_one(steward: Steward, who: Who, new: NewItem, params: Mapping[str, Any],
         view = steward.keeper.view()
         row = steward.keeper.add([new], before=place_of(view, params, who), errand=steward.errand)[0]
         n = len(view.entries) + (row.state == "queued")
+    why = steward.watch.standstill() if row.state == "queued" else ""
+    warnings = [*warnings, f"the queue stands: {why}"] if why else warnings
     return {"success": True, "msg": _msg(row), "qsize": n, "item": _raw(row), "lab": _ours(row, warnings)}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.core.clock import Clock
-from lab.core.errors import LabError, LedgerError
+from lab.core.errors import LabError, LeaseError, LedgerError
 from lab.core.remote import RemoteConfig
 from lab.home import Home
 from lab.layout import Layout
@@ -272,6 +272,16 @@ class Watch:
         """Who else controls the laboratory: what would begin now would be refused, so nothing does."""
         found = holder(self._home)
         return found if found is not None and found.process != self.worker else None
+
+    def standstill(self) -> str:
+        """Why nothing begins, although it is queued; empty: nothing keeps it."""
+        if self.going.why:
+            return self.going.why
+        try:
+            held = self.held_by()
+        except LeaseError as error:
+            return str(error)
+        return "" if held is None else f"the laboratory is controlled by {held.words}; the queue goes on when they give it back"
 
     def _why_it_stopped(self) -> str | None:
         """Which item ended badly since the queue was started; None: the RE Manager has forgotten that it runs by itself."""

@@ -36,10 +36,11 @@ def queue_start(steward: Steward, who: Who, params: Params) -> Answer:
         if not was_on:
             steward.notice("queue", f"the queue was started by {who.name}")
         answer = steward.manager.ask("queue_start", _taken(params, "queue_start", ("lock_key",)))
-    words = f"{len(undecided)} interrupted items wait for somebody's decision (lab status)" if undecided else ""
+    n = len(undecided)
+    words = f"{n} interrupted {'item waits' if n == 1 else 'items wait'} for somebody's decision (lab status)" if n else ""
     if steward.lab.remote.autostart and not answer.get("success"):
         # It runs already, or will as soon as the worker is there, or somebody gives the laboratory back.
-        return {"success": True, "msg": "; ".join(text for text in (f"the queue is on; now: {answer.get('msg')}", words) if text)}
+        return {"success": True, "msg": "; ".join(text for text in (steward.watch.standstill() or str(answer.get("msg")), words) if text)}
     return {**answer, "msg": "; ".join(text for text in (str(answer.get("msg", "")), words) if text)}
 
 
@@ -89,7 +90,7 @@ def environment_close(steward: Steward, who: Who, params: Params) -> Answer:
         steward.watch.change(replace(before, is_environment_wanted=False))
         answer = steward.manager.ask("environment_close", _taken(params, "environment_close", ("lock_key",)))
         if answer.get("success"):
-            steward.notice("worker", f"the worker is ended by {who.name}; lab queue open starts one")
+            steward.notice("worker", f"the worker is ended by {who.name}; environment_open of the client (lab.remote.client) starts one")
         else:
             steward.watch.change(before)
     return answer

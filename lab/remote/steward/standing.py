@@ -23,7 +23,7 @@ def lab_status(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, 
     running = ledger.items(("running",))
     return {
         "success": True, "msg": "", "lab": steward.lab.name,
-        "queue": {"is_on": watch.going.is_on and steward.lab.remote.autostart, "runs_by_itself": steward.lab.remote.autostart, "why": _why(steward),
+        "queue": {"is_on": watch.going.is_on and steward.lab.remote.autostart, "runs_by_itself": steward.lab.remote.autostart, "why": watch.standstill(),
                   "since": watch.going.since_wall, "n_queued": len(ledger.items(("queued",))), **_of_manager(steward)},
         "running": [told(steward, who, item) for item in running],
         "waiting": [told(steward, who, item) | {"what_to_do": f"lab queue approve {item.id}, or lab queue reject {item.id}"}
@@ -31,17 +31,6 @@ def lab_status(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, 
         "interrupted": [told(steward, who, item) | {"what_to_do": f"lab queue retry {item.id}, or lab queue dismiss {item.id}"}
                         for item in watch.undecided()],
         "lease": _lease(steward), "alarms": _alarms(steward), "notices": [asdict(notice) for notice in ledger.notices(limit=_NOTICES)]}
-
-
-def _why(steward: Steward) -> str:
-    """Why nothing begins, although it is queued; empty: nothing keeps it."""
-    try:
-        held = steward.watch.held_by()
-    except LeaseError as error:
-        return str(error)
-    if steward.watch.going.why or held is None:
-        return steward.watch.going.why
-    return f"the laboratory is controlled by {held.words}; the queue goes on when they give it back"
 
 
 def _of_manager(steward: Steward) -> dict[str, Any]:
