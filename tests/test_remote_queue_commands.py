@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from lab.core.errors import ConfigError
+from lab.core.errors import ConfigError, RemoteError
 from lab.remote.access.key_files import save_key
+from lab.remote.client import connect
 from lab.remote.commands.arguments import in_words, parameters
 from lab.remote.commands.queue_commands import app
 from tests.stand_in_gateway import StandIn
@@ -299,3 +300,26 @@ def test_data_comes_in_pieces_and_is_checked_as_a_whole(gateway: StandIn, queue:
     assert queue("data", "perovskite") == (0, f"wrote perovskite-1.csv ({len(content)} bytes)\n", "")
     assert (tmp_path / "perovskite-1.csv").read_bytes() == content
     assert queue("data", "perovskite", "--format", "xls")[0] == 2
+
+
+# ------------------------------------------------------------------------------------------ campaigns yet to begin
+
+
+def test_a_program_waits_until_its_campaign_has_begun(gateway: StandIn) -> None:
+    rows = [row(1), row(1, "running"), row(1, "running", campaign="film-1")]
+    gateway.answers["lab_item"] = lambda params: {"success": True, "msg": "", "item": rows.pop(0)}
+    with connect() as lab:
+        assert lab.begun("i-00001-1f31", deadline_s=30.0) == "film-1"
+
+
+def test_a_program_is_told_why_its_campaign_has_not_begun_in_time(gateway: StandIn) -> None:
+    has(gateway, row(1))
+    stands(gateway, "stopped by oscar; lab queue start goes on")
+    with connect() as lab, pytest.raises(TimeoutError, match="it is queued: stopped by oscar"):
+        lab.begun("i-00001-1f31", deadline_s=0.0)
+
+
+def test_a_program_is_told_that_its_campaign_will_never_begin(gateway: StandIn) -> None:
+    has(gateway, row(1, "rejected", cause="too early"))
+    with connect() as lab, pytest.raises(RemoteError, match="is rejected, and has begun no campaign: too early"):
+        lab.begun("i-00001-1f31", deadline_s=30.0)
