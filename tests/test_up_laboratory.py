@@ -131,7 +131,7 @@ def test_runs_are_filed_for_those_who_have_tileds_key(laboratory: Laboratory) ->
 
 
 def test_an_item_under_way_is_not_ended_unless_that_is_meant_and_then_stands_on_record(laboratory: Laboratory) -> None:
-    added = laboratory.run("queue", "add", "count", "detectors=[hotplate_a]", "num=20", "delay_s=36000")
+    added = laboratory.run("queue", "add", "count", "detectors=[hotplate_a]", "num=10", "delay_s=36000")
     assert added.returncode == 0, added.stderr
     item = eventually(lambda: laboratory.status()["items"]["running"])[0]
     refused = laboratory.run("down")
