@@ -120,7 +120,7 @@ class Layout:
         """What was decided for this LAB_HOME, which may have been moved since; None when the laboratory has never been up."""
         try:
             found = cls(**json.loads((services_folder(home) / "layout.json").read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # of a file in the folder's place says more who makes the folder
             return None
         before, now = str(found.folder), str(services_folder(home))
         if before == now:

@@ -390,3 +390,8 @@ def test_waiting_for_the_re_manager_is_said_once_and_takes_no_processor(monkeypa
     with caplog.at_level("WARNING", logger="lab.up.queue"):
         queue._watch(SimpleNamespace())  # type: ignore[arg-type]
     assert [record.levelname for record in caplog.records] == ["WARNING", "CRITICAL"] and ended
+
+
+def test_a_file_in_the_place_of_lab_home_is_no_laboratory(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    assert Layout.load(Home(tmp_path / "home")) is None
