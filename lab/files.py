@@ -155,6 +155,8 @@ def _words(detail: Any) -> tuple[str, str, str]:
     given, message = repr(detail["input"]), detail["msg"].removeprefix("Value error, ")
     if len(given) > 120:
         given = f"{given[:117]}..."
+    if "secret" in field:  # somebody has taken a key file for a campaign: terminals are scrolled back, and logs are kept
+        given = "a secret"
     if detail["type"] == "missing":
         return field, "nothing", "this field is required"
     if detail["type"] == "extra_forbidden":

@@ -306,3 +306,11 @@ def test_set_reaches_into_lists_and_refuses_what_is_not_there() -> None:
     assert config.parameters[3].parameter().low == 80  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match=r"--set parameters\.9\.bounds: given 9"):
         load_campaign(EXAMPLES / "perovskite.yaml", {"parameters.9.bounds": [80, 120]})
+
+
+def test_a_key_file_that_is_taken_for_a_campaign_does_not_show_its_secret(tmp_path: Path) -> None:
+    path = tmp_path / "alice.key"
+    path.write_text('{"name": "alice", "role": "scientist", "secret_key": "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"}')
+    with pytest.raises(ConfigError, match="secret_key: given a secret; allowed: no such field") as refused:
+        load_campaign(path, {})
+    assert not any("D:)Q" in str(error) for error in (refused.value, *refused.value.others))
