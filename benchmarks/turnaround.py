@@ -43,17 +43,19 @@ def turnarounds(watch: Watch, stage: str) -> list[float]:
     """Seconds from the last reading of each trial to the first command of the next one, without trip and suggestion."""
     found: list[float] = []
     reading = trip = None
-    spent_on_trip = 0.0
+    spent_on_trip, is_placing = 0.0, False
     suggestions = iter(watch.suggestion_s[1:])
     is_between = False
     for when, message in watch.messages:
         if message.command == "save":
-            reading, spent_on_trip, is_between = when, 0.0, True
+            reading, spent_on_trip, is_between, trip, is_placing = when, 0.0, True, None, False
         elif not is_between or reading is None:
             continue
         elif message.command == "set" and message.args[0] == Pick(stage):
             trip = when
-        elif message.command == "close_run" and trip is not None:
+        elif trip is not None and message.command == "set":
+            is_placing = True
+        elif trip is not None and is_placing and not message.command.startswith("wait"):  # it comes once the sample is placed
             spent_on_trip, trip = when - trip, None
         elif trip is None and _is_command(message) and spent_on_trip:
             suggestion_s = next(suggestions, None)
@@ -71,9 +73,9 @@ def _is_command(message: Msg) -> bool:
 
 
 def main() -> None:
-    config = load_campaign(EXAMPLES / "perovskite.yaml", {"budget.trials": TRIALS, "optimizer.engine": "sobol"})
+    config = load_campaign(EXAMPLES / "perovskite.yaml", {"budget.trials": TRIALS, "optimizer.engine": "sobol", "settings.max_gap_s": 100000})
     watch = Watch()
-    with laboratory(speed=2000) as session:
+    with laboratory(speed=2000, at_once=1) as session:  # overlapping samples have no such moment
         session.RE.msg_hook = watch
         session.run_campaign(config, watch)
         session.RE.msg_hook = None

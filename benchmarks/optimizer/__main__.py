@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.figures import show
-from benchmarks.optimizer import engines, plot, problems, summary
+from benchmarks.optimizer import engines, problems, summary
 from benchmarks.optimizer.problems import Problem
 from benchmarks.optimizer.rows import Key, Rows
 from benchmarks.optimizer.runs import ROOT, Plan, missing, run_all
@@ -92,6 +92,8 @@ def _report(rows: Rows, names: Sequence[str], chosen: Sequence[str], obstacles: 
     results = summary.collect(shown)
     Console(width=None if sys.stdout.isatty() else 190).print(summary.table(results, obstacles))
     show(summary.figures(results))
+    from benchmarks.optimizer import plot  # matplotlib takes two seconds to import
+
     plot.draw(shown, picture)
     print(f"plot: {picture}")
 
