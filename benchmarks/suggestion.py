@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, median_s, show
 from lab.core.best import best_trial
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer

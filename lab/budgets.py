@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lab.core.config import Budget, CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, LedgerError
+from lab.core.question import Budget, CampaignConfig
 from lab.files import parse
 from lab.records.ledger import Ledger
 

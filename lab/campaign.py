@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast
 from lab import budgets
 from lab.core.best import best_trial
 from lab.core.clock import Clock
-from lab.core.config import CampaignConfig
 from lab.core.errors import ConsumableError, LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
+from lab.core.question import CampaignConfig
 from lab.core.recovery import Choice, Policy
 from lab.core.space import ChoiceParameter, Space, Value
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState

@@ -16,8 +16,8 @@ from bluesky.utils import RequestAbort, RequestStop, RunEngineInterrupted, Trans
 
 from lab import budgets, interrupts
 from lab.campaign import Campaign, Collector, End, Reporter
-from lab.core.config import CampaignConfig
 from lab.core.errors import CampaignError, ConfigError, LabError, LedgerError, ScheduleError, ServiceError
+from lab.core.question import CampaignConfig
 from lab.core.recovery import Policy
 from lab.instruments import geometry_of, work_cell
 from lab.optimise import Optimizer, make_optimizer

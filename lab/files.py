@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig
 
 COMMAND_LINE = "command line"
 

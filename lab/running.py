@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.core.clock import WallClock
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig
 from lab.files import load_campaign, load_lab, parse_sets
 from lab.home import Home
 from lab.interrupts import ignore

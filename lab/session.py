@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Self
 from lab import interrupts
 from lab.core.capabilities import Instrument
 from lab.core.clock import Clock, ScaledClock
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import LabError, ServiceError
 from lab.core.interlocks import InterlockState
+from lab.core.question import CampaignConfig
 from lab.home import Home
 from lab.lease import Lease
 from lab.logs import log_to

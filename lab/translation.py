@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lab.core.channels import by_name
-from lab.core.config import CampaignConfig, ChoiceSpec, LabConfig, PumpBank, RangeSpec, Syringe, WorldInput
+from lab.core.config import LabConfig, PumpBank, Syringe, WorldInput
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig, ChoiceSpec, RangeSpec
 from lab.core.space import Value
 from plans.recipes import RECIPES, Carried, Order, Recipe, Setting
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.core.config import INSTRUMENT_OF_ROLE, CampaignConfig, LabConfig, PhysicalWorld, TableWorld
+from lab.core.config import INSTRUMENT_OF_ROLE, LabConfig, PhysicalWorld, TableWorld
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig
 from lab.translation import Translation, load_liquids
 
 

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Sequence
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
+from lab.core.question import CampaignConfig
 
 log = logging.getLogger(__name__)
 

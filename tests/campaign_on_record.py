@@ -8,8 +8,8 @@ from typing import Any
 
 from lab.campaign import Campaign, Collector, Document
 from lab.core.clock import Clock, ManualClock
-from lab.core.config import CampaignConfig
 from lab.core.journal import Journal
+from lab.core.question import CampaignConfig
 from lab.core.recovery import Policy, Recovery, Rule
 from lab.core.trial import Measured, Outcome, Suggestion, Trial
 from lab.files import load_campaign, load_lab

@@ -10,8 +10,8 @@ from campaign_on_record import LAB
 from records_campaigns import CONFIG
 
 from lab import budgets
-from lab.core.config import Budget, CampaignConfig
 from lab.core.errors import ConfigError, LedgerError
+from lab.core.question import Budget, CampaignConfig
 from lab.records.ledger import Ledger
 
 

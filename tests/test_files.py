@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig
 from lab.files import load_campaign, load_lab, parse_sets, read_yaml
 from lab.validation import prepare
 
@@ -71,7 +72,7 @@ def test_several_mistakes_are_said_at_once(tmp_path: Path) -> None:
         campaign(tmp_path, budget={"trials": 0}, objectives=[{"name": "y", "goal": "maximise"}])
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
-    assert "objectives.0.goal: given 'maximise'; allowed: input should be 'maximize' or 'minimize'" in lines[0]
+    assert "objectives.0.goal: given 'maximise'; allowed: input should be 'maximize', 'minimize' or 'target'" in lines[0]
     assert "budget.trials: given 0" in lines[1]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import bayesian, make_optimizer
@@ -149,7 +149,7 @@ def test_fifty_dimensions_are_no_trouble() -> None:
 
 
 def test_neither_torch_nor_ax_is_imported_for_a_suggestion() -> None:
-    code = ("import sys, json; from lab.core.config import CampaignConfig; from lab.core.trial import *; from lab.optimise import make_optimizer\n"
+    code = ("import sys, json; from lab.core.question import CampaignConfig; from lab.core.trial import *; from lab.optimise import make_optimizer\n"
             "c = CampaignConfig.model_validate_json(sys.stdin.read())\n"
             "t = [Trial(i, TrialState.COMPLETED, {'a': i / 9, 'b': i * i % 7 / 7}, outcome=Outcome({'y': Measured(float(i), 0.1)})) for i in range(6)]\n"
             "print(make_optimizer(c).suggest(t)[0].origin, [m for m in ('torch', 'ax', 'botorch', 'pandas') if m in sys.modules])")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import ConfigError, OptimizerError
+from lab.core.question import CampaignConfig
 from lab.core.trial import Trial, TrialState
 from lab.files import parse
 from lab.optimise import make_optimizer
@@ -39,7 +39,7 @@ def test_nothing_is_suggested_after_the_last_point() -> None:
     ({"points": [{"cs": 0.2, "fa": 0.9}]}, r"optimizer.points.0: given cs \+ fa == 1 is not met"),
     ({"points": [{"cs": 0.2}]}, "optimizer.points.0: given fa: is missing"),
     ({"points": [{"cs": "1; import os", "fa": 0.8}]}, "optimizer.points.0: given '1; import os'; allowed: a number in 0..1 for cs"),
-    ({"points": []}, "optimizer.points: given 0 with engine given"),
+    ({"points": []}, "optimizer.points: given nothing with engine given"),
     ({"engine": "sobol"}, "optimizer.points: given 3 with engine sobol"),
 ])
 def test_points_that_are_not_of_the_space_are_refused(optimizer: dict[str, Any], words: str) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from lab.core.best import best_trial
-from lab.core.config import CampaignConfig
 from lab.core.errors import OptimizerError
+from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Suggestion, Trial, TrialState
 from lab.optimise import Optimizer, make_optimizer
@@ -151,7 +151,7 @@ def test_suggestions_do_not_depend_on_what_was_asked_before(engine: str) -> None
 
 IN_ANOTHER_PROCESS = """
 import json, sys
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer
 found = []

@@ -13,8 +13,9 @@ from records_runs import documents_of, write_frames
 from scipy.special import voigt_profile
 
 from lab.core.brightness import COUNTS_FULL
-from lab.core.config import CampaignConfig, Geometry
+from lab.core.config import Geometry
 from lab.core.errors import ConfigError, SampleError
+from lab.core.question import CampaignConfig
 from lab.core.trial import Outcome
 from lab.records.evaluate import PHASE_OUTCOMES, delivered, evaluate, wanted, warm_up
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from lab.core.clock import ManualClock
-from lab.core.config import CampaignConfig
 from lab.core.errors import ServiceError
+from lab.core.question import CampaignConfig
 from lab.files import load_lab, parse
 from lab.home import Home
 from lab.records.ledger import Ledger

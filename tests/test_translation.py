@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig
 from lab.files import load_campaign, load_lab
 from lab.translation import Translation, load_liquids
 from plans.recipes import Carried

@@ -14,7 +14,7 @@ import numpy as np
 
 import lab.optimise
 from benchmarks.optimizer.problems import Problem
-from lab.core.config import OptimizerConfig
+from lab.core.question import OptimizerConfig
 from lab.core.space import ChoiceParameter, Parameter, Space, Value
 from lab.core.trial import Suggestion, Trial
 from lab.optimise import make_optimizer

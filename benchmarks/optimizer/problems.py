@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.optimizer import functions
 from benchmarks.optimizer.pools import TABLES, Pool
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome
 

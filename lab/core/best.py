@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.trial import Trial, TrialState
 
 

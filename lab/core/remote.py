@@ -68,6 +68,8 @@ class RemoteConfig(_Model):
     """Whether the queue runs what is in it by itself; false: an operator starts it."""
     approval: tuple[Role, ...] = ()
     """Roles whose items wait for an operator's word."""
+    approval_names: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    """Names of keys of which that is true as well, whatever their role: an agent's, say."""
     interrupted: Literal["ask", "retry"] = "ask"
     """What becomes of an item that was running when the worker died: a person decides, or it is made again once."""
     roles: dict[Role, RoleRules] = Field(default_factory=dict)
@@ -80,6 +82,10 @@ class RemoteConfig(_Model):
         if found is None or int(found["port"]) > 65535:
             raise ValueError(f"given {value!r}; allowed: host:port, such as 0.0.0.0:60615")
         return value
+
+    def needs_approval(self, name: str, role: Role) -> bool:
+        """Whether items of this person, or program, wait for an operator's word; as in the registry of keys, upper case is lower case."""
+        return role in self.approval or name.casefold() in (one.casefold() for one in self.approval_names)
 
     def rules(self, role: Role) -> RoleRules:
         """What narrows a role."""

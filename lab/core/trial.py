@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 
 from lab.core.space import Value
 
@@ -44,11 +45,15 @@ class Suggestion:
         Which method made it, for instance ``sobol`` or ``botorch``.
     seconds : float
         CPU seconds it took to make.
+    thought : mapping of str to JSON values
+        What the engine made it from and wishes to remember: the model's parameters, what it expects there, alternatives (`lab.optimise.thought`).
+        It is kept with the trial, and is part of what later suggestions are made from.
     """
 
     values: Mapping[str, Value]
     origin: str
     seconds: float = 0.0
+    thought: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,10 @@ class Trial:
         For completed trials.
     cause : str
         Why it failed or was abandoned, in the instrument's words where there are any.
+    thought : mapping
+        What the engine wrote with the suggestion; empty for a point that somebody gave.
+    began_lab_s, ended_lab_s : float or None
+        Laboratory time at which its sample was begun, and at which it had its outcome.
     """
 
     index: int
@@ -94,6 +103,9 @@ class Trial:
     cause: str = ""
     origin: str = ""
     sample: str = ""
+    thought: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    began_lab_s: float | None = None
+    ended_lab_s: float | None = None
 
     @property
     def point(self) -> Mapping[str, Value]:

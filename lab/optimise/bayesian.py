@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.trial import Suggestion, Trial
 from lab.optimise.ascent import seek
 from lab.optimise.domain import Domain, Points

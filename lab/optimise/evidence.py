@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import OptimizerError
+from lab.core.question import CampaignConfig
 from lab.core.trial import Measured, Trial, TrialState
 from lab.optimise.domain import Domain
 from lab.optimise.polytope import Array

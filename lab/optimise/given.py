@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import OptimizerError
+from lab.core.question import CampaignConfig
 from lab.core.trial import Suggestion, Trial
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.trial import Suggestion, Trial, TrialState
 from lab.optimise.domain import Domain, Points
 from lab.optimise.evidence import Evidence, gather

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.trial import Suggestion, Trial
 
 

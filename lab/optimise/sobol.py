@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import OptimizerError
+from lab.core.question import CampaignConfig
 from lab.core.trial import Suggestion, Trial
 from lab.optimise.domain import Domain, Points
 from lab.optimise.feasible import check_feasible

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.core.config import CampaignConfig, Geometry
+from lab.core.config import Geometry
 from lab.core.errors import SampleError
+from lab.core.question import CampaignConfig
 from lab.core.trial import Measured, Outcome
 from lab.records.documents import Document
 from lab.records.frames import FrameSum, frame_sum

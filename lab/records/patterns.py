@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from lab.core.config import CampaignConfig, DetectorConfig, Geometry, LabConfig
+from lab.core.config import DetectorConfig, Geometry, LabConfig
 from lab.core.errors import ConfigError, SampleError
+from lab.core.question import CampaignConfig
 from lab.records.documents import Document
 from lab.records.tables import Column, Table
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import ConfigError, LedgerError
+from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import TrialState
 from lab.records import schema

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lab.core.best import best_trial
-from lab.core.config import CampaignConfig
+from lab.core.question import CampaignConfig
 from lab.core.trial import Trial
 from lab.records.ledger import Ledger
 from lab.records.render import render_campaigns, render_summary

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import LedgerError
+from lab.core.question import CampaignConfig
 from lab.core.trial import Trial
 from lab.records.documents import RunRecord, read_record
 from lab.records.export import trial_rows

@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, ScheduleError
+from lab.core.question import CampaignConfig
 from lab.core.recovery import Policy
 from lab.core.space import Value
 from lab.home import Home

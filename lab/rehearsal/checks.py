@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lab.core.channels import Channel, by_name
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, ScheduleError
+from lab.core.question import CampaignConfig
 from lab.rehearsal.needs import LIQUID, RACK, Need, Span, span_of, syringes_of
 from lab.translation import Translation
 from plans.dispatch import Dispatcher

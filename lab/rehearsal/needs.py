@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.core.config import CampaignConfig, LabConfig, PumpBank, Syringe
+from lab.core.config import LabConfig, PumpBank, Syringe
+from lab.core.question import CampaignConfig
 from lab.core.space import ChoiceParameter
 from lab.rehearsal.known import Account, Known
 from lab.translation import Translation

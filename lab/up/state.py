@@ -9,7 +9,6 @@ from typing import Any
 
 from lab import lease, presence
 from lab.core.clock import WallClock
-from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, ServiceError
 from lab.home import Home
 from lab.layout import Layout
@@ -19,6 +18,7 @@ from lab.records.status import status_of
 from lab.remote.steward.going import Going
 from lab.up import events, queue, redis
 from lab.up.events import Event
+from lab.up.service import configuration
 from lab.up.services import ORDER
 from lab.up.supervisor import State, Supervisor
 
@@ -174,7 +174,7 @@ def _going(layout: Layout, holder: lease.Holder | None) -> dict[str, Any]:
     why = going.why if going is not None else ""
     if not why and holder is not None and not _is_workers(layout, holder):
         why = f"the laboratory is controlled by {holder.words}; the queue goes on when they give it back"
-    does_start = LabConfig.model_validate_json(layout.config_file.read_text()).remote.autostart
+    does_start = configuration(layout).remote.autostart
     return {"is_on": does_start and (going is None or going.is_on), "why": why}
 
 

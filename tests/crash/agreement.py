@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.core.clock import ManualClock, WallClock
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
+from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Trial, TrialState
 from lab.instruments import geometry_of

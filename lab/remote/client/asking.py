@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lab.core.errors import RemoteError
 from lab.files import parse_sets
+from lab.remote.client.documents import GOING
 
 if TYPE_CHECKING:
     import pandas
@@ -133,7 +134,7 @@ class Asking:
             row = self.item(item)
             if row["campaign"]:
                 return str(row["campaign"])
-            if row["state"] not in ("waiting", "queued", "running"):
+            if row["state"] not in GOING:
                 raise RemoteError(f"{row['id']} is {row['state']}, and has begun no campaign{': ' if row['cause'] else ''}{row['cause']}")
             if time.monotonic() >= end:
                 raise TimeoutError(f"{row['id']} has not begun within {deadline_s:g} s; it is {row['state']}: {self.standing()['queue']['why'] or 'see lab queue list'}")
@@ -221,7 +222,7 @@ class Asking:
 
 def _config(campaign: str | Path | Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """The fields that were set, validated here already: what is wrong is said with the file's name."""
-    from lab.core.config import CampaignConfig
+    from lab.core.question import CampaignConfig
     from lab.files import parse, read_yaml
 
     content, name = (campaign, "campaign") if isinstance(campaign, Mapping) else (read_yaml(Path(campaign)), str(campaign))

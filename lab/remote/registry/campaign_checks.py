@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lab.core.config import CampaignConfig, ChoiceSpec, LabConfig, PumpBank
+from lab.core.config import LabConfig, PumpBank
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig, ChoiceSpec
 from lab.files import parse
 from lab.remote.registry.refusals import Problem, problems_of, shown
 from lab.translation import VOLUME_UNITS, Translation

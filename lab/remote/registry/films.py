@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.core.channels import Channel, by_name
-from lab.core.config import CampaignConfig, LabConfig, PumpBank, TableWorld
+from lab.core.config import LabConfig, PumpBank, TableWorld
+from lab.core.question import CampaignConfig
 from plans.recipes import MIN_DOSE_ML, THIN_FILM, Setting
 
 VARIED = ("anneal_temperature", "anneal_time_s")

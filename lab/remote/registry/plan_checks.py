@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.digest import digest_of
 from lab.core.errors import ConfigError
+from lab.core.question import CampaignConfig
 from lab.core.remote import Role, RoleRules, is_at_least
 from lab.remote.access.who import Who
 from lab.remote.registry.campaign_checks import narrowed_problems

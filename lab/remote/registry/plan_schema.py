@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
+from lab.core.question import CampaignConfig
 from lab.core.remote import Role
 from lab.remote.registry.parameters import Amounts, Name, Names, Number, Parameter, Record, Whole
 from lab.remote.registry.plan_checks import Plans

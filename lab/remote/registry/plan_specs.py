@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.core.channels import Channel, by_name
-from lab.core.config import CampaignConfig, LabConfig, PumpBank
+from lab.core.config import LabConfig, PumpBank
+from lab.core.question import CampaignConfig
 from lab.core.remote import Role
 from lab.remote.registry.campaign_checks import check_config, config_of, written
 from lab.remote.registry.films import film_campaign, liquids_of, most_ml, needs_a_dose, range_of

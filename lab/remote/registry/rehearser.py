@@ -18,9 +18,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.digest import digest_of
 from lab.core.errors import ServiceError
+from lab.core.question import CampaignConfig
 from lab.home import Home
 from lab.remote.registry.plan_checks import Foreseen
 from lab.remote.registry.refusals import Problem

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.core.config import CampaignConfig, LabConfig
+from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, LabError
+from lab.core.question import CampaignConfig
 from lab.home import Home
 from lab.rehearsal.ahead import Ahead, look_ahead, rehearse
 from lab.rehearsal.report import makespan

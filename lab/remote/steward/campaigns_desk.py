@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lab import budgets
-from lab.core.config import CampaignConfig
 from lab.core.errors import LabError
+from lab.core.question import CampaignConfig
 from lab.core.remote import is_at_least
 from lab.core.trial import Trial, TrialState
 from lab.records.report import campaign_rows, summary
@@ -127,7 +127,7 @@ def lab_campaign_budget(steward: Steward, who: Who, params: Answer) -> Answer:
     unknown = [name for name in params if name not in (*BUDGET, "campaign")]
     found = [Problem(shown(name)[1:-1], shown(params[name]), ", ".join(BUDGET)) for name in unknown]
     found += [problem for name, value in changes.items() for problem in _budget_problems(steward, who, name, value)]
-    if who.role in steward.lab.remote.approval:
+    if steward.lab.remote.needs_approval(who.name, who.role):
         found += _raised_problems(row, changes)
     raise_problems("lab_campaign_budget", found)
     return {"success": True, "msg": budgets.ask(steward.ledger, row.id, changes, who.name, "lab_campaign_budget"), "campaign": row.id}

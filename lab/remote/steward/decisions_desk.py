@@ -28,7 +28,7 @@ def lab_approve(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str,
         steward.notice("item", f"{row.words} was approved by {who.name}", row.id)
         steward.keeper.reconcile()
         row = steward.ledger.item(row.id)
-    return {"success": True, "msg": "", "item": told(steward, who, row)}
+    return {"success": True, "msg": "", "item": told(row)}
 
 
 def lab_reject(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def lab_reject(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, 
     if not isinstance(why, str) or len(why) > LONGEST_WHY or problems_of_plain(why):
         raise refuse("lab_reject", "why", why, f"a text of at most {LONGEST_WHY} characters, none of them for controlling a terminal")
     steward.ledger.reject_item(item, who.name, why)
-    return {"success": True, "msg": "", "item": told(steward, who, steward.ledger.item(item))}
+    return {"success": True, "msg": "", "item": told(steward.ledger.item(item))}
 
 
 def lab_retry(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def lab_dismiss(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str,
     steward.ledger.decide_item(item.id, DISMISSED, who.name)
     steward.notice("item", f"{item.words} is left as it is, says {who.name}", item.id)
     steward.watch.go_on_if_decided()
-    return {"success": True, "msg": "", "item": told(steward, who, steward.ledger.item(item.id))}
+    return {"success": True, "msg": "", "item": told(steward.ledger.item(item.id))}
 
 
 METHODS_HERE = {handler.__name__: handler for handler in (lab_approve, lab_reject, lab_retry, lab_dismiss)}

@@ -63,7 +63,7 @@ def read_item(steward: Steward, who: Who, raw: Any, field: str = "item") -> tupl
         raise refuse("queue", f"{field}.item_type", kind, "plan" + (", instruction" if is_at_least(who.role, "operator") else ""))
     parameters = steward.plans.bind(raw.get("name"), raw.get("args"), raw.get("kwargs"), who.role)
     checked = steward.plans.check(raw.get("name"), parameters, who)
-    return NewItem(checked.name, checked.parameters, checked.digest, who.name, who.role, is_waiting=who.role in steward.lab.remote.approval,
+    return NewItem(checked.name, checked.parameters, checked.digest, who.name, who.role, is_waiting=steward.lab.remote.needs_approval(who.name, who.role),
                    estimate_s=checked.estimate_s, campaign=_campaign_of(checked.name, checked.parameters), meta=_meta(raw.get("meta"), field)), checked.warnings
 
 
@@ -275,7 +275,7 @@ def _move(steward: Steward, who: Who, view: View, entries: Sequence[Entry], para
 def lab_item(steward: Steward, who: Who, params: Params) -> Answer:
     """All that is on record of one item."""
     row = steward.ledger.item(str(params.get("item", "")))
-    return {"success": True, "msg": "", "item": told(steward, who, row), "notices": [asdict(notice) for notice in steward.ledger.notices(row.id, 50)]}
+    return {"success": True, "msg": "", "item": told(row), "notices": [asdict(notice) for notice in steward.ledger.notices(row.id, 50)]}
 
 
 def lab_items(steward: Steward, who: Who, params: Params) -> Answer:
@@ -287,7 +287,7 @@ def lab_items(steward: Steward, who: Who, params: Params) -> Answer:
     if not isinstance(states, list) or not all(isinstance(state, str) for state in states) or not isinstance(user, str):
         raise refuse("lab_items", "states", states, "a list of states; user: a name")
     rows = steward.ledger.items(tuple(states), user, limit)
-    return {"success": True, "msg": "", "items": [told(steward, who, row) for row in rows]}
+    return {"success": True, "msg": "", "items": [told(row) for row in rows]}
 
 
 def lab_request(steward: Steward, who: Who, params: Params) -> Answer:
@@ -295,11 +295,11 @@ def lab_request(steward: Steward, who: Who, params: Params) -> Answer:
     found = steward.ledger.errand(who.name, str(params.get("request", "")))
     if found is None:
         return {"success": True, "msg": "never asked for", "is_known": False, "answer": None, "items": []}
-    items = [told(steward, who, steward.ledger.item(identity)) for identity in found.items]
+    items = [told(steward.ledger.item(identity)) for identity in found.items]
     return {"success": True, "msg": "", "is_known": True, "method": found.method, "answer": found.answer, "items": items}
 
 
-def told(steward: Steward, who: Who, row: ItemRow) -> dict[str, Any]:
+def told(row: ItemRow) -> dict[str, Any]:
     """An item for a client: the queue is everybody's to see, as the RE Manager's is."""
     found = asdict(row)
     for name in ("host", "pid", "process_started", "place"):

@@ -25,10 +25,10 @@ def lab_status(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, 
         "success": True, "msg": "", "lab": steward.lab.name,
         "queue": {"is_on": watch.going.is_on and steward.lab.remote.autostart, "runs_by_itself": steward.lab.remote.autostart, "why": watch.standstill(),
                   "since": watch.going.since_wall, "n_queued": len(ledger.items(("queued",))), **_of_manager(steward)},
-        "running": [told(steward, who, item) for item in running],
-        "waiting": [told(steward, who, item) | {"what_to_do": f"lab queue approve {item.id}, or lab queue reject {item.id}"}
+        "running": [told(item) for item in running],
+        "waiting": [told(item) | {"what_to_do": f"lab queue approve {item.id}, or lab queue reject {item.id}"}
                     for item in ledger.items(("waiting",))],
-        "interrupted": [told(steward, who, item) | {"what_to_do": f"lab queue retry {item.id}, or lab queue dismiss {item.id}"}
+        "interrupted": [told(item) | {"what_to_do": f"lab queue retry {item.id}, or lab queue dismiss {item.id}"}
                         for item in watch.undecided()],
         "lease": _lease(steward), "alarms": _alarms(steward), "notices": [asdict(notice) for notice in ledger.notices(limit=_NOTICES)]}
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from lab.core.config import CampaignConfig
 from lab.core.errors import ConfigError, LabError, ServiceError
+from lab.core.question import CampaignConfig
 from lab.files import parse
 from lab.layout import Layout
 from lab.progress import Lines
