@@ -22,7 +22,7 @@ from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer
-from lab.optimise.model_based import load
+from lab.optimise.ax import load
 
 Response = Callable[[Mapping[str, Value]], float]
 

@@ -25,7 +25,7 @@ def warm_up(lab: LabConfig, configs: Sequence[CampaignConfig]) -> None:
         if any(config.evaluate.kind == "phases" for config in configs):
             warm_up(geometry_of(lab))
         if any(config.optimizer.engine == "ax" for config in configs):
-            importlib.import_module("lab.optimise.model_based").load()
+            importlib.import_module("lab.optimise.ax").load()
         log.info("warmed up in %.1f s", time.monotonic() - began)
 
     threading.Thread(target=load, name="warm-up", daemon=True).start()

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
-from lab.optimise import bayesian, make_optimizer
-from lab.optimise.bayesian import column_groups, representative
+from lab.optimise import make_optimizer, study
 from lab.optimise.domain import Domain
+from lab.optimise.study import column_groups, representative
 
 ROOT = Path(__file__).parents[1]
 SQUARE = {"parameters": [{"name": n, "type": "range", "bounds": [0, 1]} for n in ("a", "b")]}
@@ -113,7 +113,7 @@ def test_a_thousand_failures_and_no_outcome_still_give_a_suggestion() -> None:
 
 
 def test_of_more_trials_than_a_model_can_take_the_origin_says_how_many_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bayesian, "MOST", 30)
+    monkeypatch.setattr(study, "MOST", 30)
     config = campaign()
     suggestion, = make_optimizer(config).suggest([completed(i, p, hill(p)) for i, p in enumerate(spread(config, 50))])
     assert suggestion.origin == "botorch (model of 30 of 50 trials)"

@@ -8,9 +8,10 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from lab.optimise.gaussian import Data, Kernel, ModelFailed, Posterior, condition, factor
-from lab.optimise.improvement import Above, Acquisition, Improvement, log_h
+from lab.optimise.improvement import Above, Improvement, log_h
 from lab.optimise.likelihood import Density, Prior, fit
 from lab.optimise.polytope import Array
+from lab.optimise.terms import Acquisition, OfOutcome
 
 KERNEL = Kernel(np.array([0.4, 0.9]), 1.3, 1e-3)
 
@@ -159,7 +160,7 @@ def test_the_logarithm_of_the_expected_improvement_is_right_near_and_far() -> No
 
 def test_the_gradient_of_an_acquisition_function_is_that_of_differences() -> None:
     process = posterior()
-    acquisition = Acquisition([(process, Improvement(0.8)), (process, Above(0.2, -1.0)), (process, Above(0.0, noise=0.1, caution=10.0))])
+    acquisition = Acquisition([OfOutcome(process, Improvement(0.8)), OfOutcome(process, Above(0.2, -1.0)), OfOutcome(process, Above(0.0, noise=0.1, caution=10.0))])
     for x in np.random.default_rng(5).random((5, 3)):
         value, gradient = acquisition.slope(x)
         assert value == pytest.approx(acquisition.values(x[None, :])[0])

@@ -342,9 +342,9 @@ def test_an_executed_point_slightly_out_of_bounds_is_not_left_out() -> None:
 
 
 def test_the_acquisition_function_sees_every_completed_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lab.optimise import model_based
+    from lab.optimise import ax
 
-    model_based.load()
+    ax.load()
     from lab.optimise import surrogate
 
     seen: list[int] = []
@@ -470,9 +470,9 @@ def test_repeated_points_with_contradicting_outcomes_do_no_harm(engine: str) -> 
 
 
 def test_a_model_that_fails_is_replaced_by_sobol_and_the_origin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lab.optimise import model_based
+    from lab.optimise import ax
 
-    model_based.load()
+    ax.load()
     from lab.optimise import surrogate
 
     def broken(*_: Any) -> Any:

@@ -12,19 +12,22 @@ from scipy.optimize import Bounds, minimize
 from lab.optimise.climb import Effort, climb
 from lab.optimise.domain import Domain, Points
 from lab.optimise.gaussian import ModelFailed
-from lab.optimise.improvement import Acquisition
 from lab.optimise.polytope import Array
+from lab.optimise.terms import Acquisition
 from lab.optimise.tried import Tried
 
 N_STARTS = 4
 """Places from which the gradient is followed."""
 
+N_BEST, APART = 4, 0.05
+"""How many of the best points are told, and how far they are apart at least (largest difference of any model coordinate)."""
+
 N_STEPS = 25
 """Most steps along it, from each."""
 
 
-def seek(domain: Domain, acquisition: Acquisition, tried: Tried, candidates: Points, incumbents: Points, rng: np.random.Generator) -> Points:
-    """The best untried point.
+def seek(domain: Domain, acquisition: Acquisition, tried: Tried, candidates: Points, incumbents: Points, rng: np.random.Generator) -> tuple[Points, Array]:
+    """The best untried points.
 
     Parameters
     ----------
@@ -35,8 +38,8 @@ def seek(domain: Domain, acquisition: Acquisition, tried: Tried, candidates: Poi
 
     Returns
     -------
-    Points
-        One point, sound.
+    Points, and ndarray of shape (n,)
+        At least one, at most `N_BEST`, all sound, the best first and the others apart from it and from each other by `APART`; and their values.
 
     Raises
     ------
@@ -53,10 +56,17 @@ def seek(domain: Domain, acquisition: Acquisition, tried: Tried, candidates: Poi
     ends = _ascend(domain, acquisition, starts)
     found = Points.join(ends, starts)
     values = np.concatenate([score(domain.encode(ends)), values])
+    chosen: list[int] = []
+    x = domain.encode(found)
     for k in np.argsort(-values, kind="stable"):
-        if np.isfinite(values[k]) and domain.is_sound(found[k:k + 1]):
-            return found[k:k + 1]
-    raise ModelFailed("no untried point was found")
+        is_apart = not chosen or np.abs(x[chosen] - x[k]).max(axis=1).min() > APART
+        if np.isfinite(values[k]) and is_apart and domain.is_sound(found[k:k + 1]):
+            chosen.append(int(k))
+        if len(chosen) == N_BEST:
+            break
+    if not chosen:
+        raise ModelFailed("no untried point was found")
+    return found[np.array(chosen)], values[chosen]
 
 
 def _effort(domain: Domain) -> Effort:

@@ -1,51 +1,59 @@
 """The engine ``botorch``: Gaussian processes of our own, and the expected improvement of a sample that may fail.
 
-A suggestion maximises the logarithm of: the expected improvement on the best expected outcome so far, times the
+A suggestion maximises the logarithm of: what a sample is worth by the objectives (`lab.optimise.aim`), times the
 probability that every outcome constraint is kept, times the probability that the sample gives an outcome at all. While
 no trial is expected to keep the constraints, only the probabilities count. Samples under way are taken to turn out as
-expected.
+expected. A plate of several samples is as many suggestions one after the other, each with those before it under way.
 
-The number of evaluations of every likelihood and of every acquisition function is bounded, and nothing is remembered
-between calls but points that depend on the campaign alone.
+The number of evaluations of every likelihood and of every acquisition function is bounded. Nothing is remembered between
+calls but what depends on the campaign alone; what the next suggestion is to know stands in `Suggestion.thought`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from lab.core.question import CampaignConfig
-from lab.core.trial import Suggestion, Trial
+from lab.core.space import Value
+from lab.core.trial import Suggestion, Trial, TrialState
+from lab.optimise.aim import aim_of
 from lab.optimise.ascent import seek
 from lab.optimise.domain import Domain, Points
-from lab.optimise.evidence import Evidence, gather
-from lab.optimise.gaussian import Data, Posterior, condition
-from lab.optimise.improvement import Above, Acquisition, Improvement, Worth
-from lab.optimise.likelihood import Prior, fit
-from lab.optimise.model_based import ModelBasedOptimizer, mixed
+from lab.optimise.gaussian import ModelFailed
 from lab.optimise.one_thread import one_thread
-from lab.optimise.polytope import Array
+from lab.optimise.sobol import SobolOptimizer, check_count
+from lab.optimise.starts import candidates, incumbents, mixed
+from lab.optimise.study import Models, Study, study_of
+from lab.optimise.terms import Acquisition
 from lab.optimise.tried import Tried
 
-MOST = 1000
-"""Trials that a model is made of: the cost grows as their cube. Of more, the best half and others spread over the rest."""
+FEWEST = 2
+"""Completed trials that a model needs."""
 
 N_LOOKED_AT = 64
 """Evenly spread points among which the next initial one is chosen once something has failed."""
 
-OUTCOME = Prior()
-SUCCESS = Prior(scale=(0.0, 0.5), noise=(-4.0, 1.0))
-"""Of success and failure, as 1 and -1: borders are sharper than outcomes are rough, and a failure may have been a cable's."""
+
+@dataclass(frozen=True)
+class Choice:
+    """A point and how it was found."""
+
+    values: Mapping[str, Value]
+    origin: str
+    thought: Mapping[str, Any]
 
 
-ENOUGH, CAUTION = 0.7, 30.0
-"""Below the first, the chance of success counts so much more: a failure costs a sample, and the improvement expected beyond
-a border is often many times that on this side of it. Where nothing is known, the chance is a half."""
+class BayesianOptimizer:
+    """Bayesian optimisation that learns from failures; see `lab.optimise.protocol.Optimizer`.
 
-
-class BayesianOptimizer(ModelBasedOptimizer):
-    """Bayesian optimisation that learns from failures; see `ModelBasedOptimizer`.
+    The first `initial` trials are Sobol points. One that failed or was given up does not count and is replaced, so
+    that the model starts from as many outcomes as the campaign asks for.
 
     Parameters
     ----------
@@ -58,105 +66,84 @@ class BayesianOptimizer(ModelBasedOptimizer):
     """
 
     def __init__(self, campaign: CampaignConfig) -> None:
-        super().__init__(campaign)
-        self._goal = 1.0 if campaign.objective.goal == "maximize" else -1.0
-        self._groups = column_groups(self._domain)
+        self._campaign = campaign
+        self._sobol = SobolOptimizer(campaign)
+        self._domain: Domain = self._sobol.domain
+        self._seed = campaign.optimizer.seed
+
+    @cached_property
+    def _candidates(self) -> Points:
+        return candidates(self._domain, self._seed)
 
     def suggest(self, trials: Sequence[Trial], n: int = 1) -> list[Suggestion]:
         """The next `n` points; see `lab.optimise.protocol.Optimizer`."""
+        check_count(n)
+        found: list[Suggestion] = []
+        known = list(trials)
         with one_thread():
-            return super().suggest(trials, n)
+            study = study_of(self._campaign, self._domain, known)
+            models: Models | None = None
+            for _ in range(n):
+                began = time.process_time()
+                choice, models = self._next(known, study, models)
+                found.append(Suggestion(choice.values, choice.origin, time.process_time() - began, choice.thought))
+                known.append(Trial(len(known), TrialState.SUGGESTED, choice.values, origin=choice.origin, thought=choice.thought))
+                study = study.with_waiting(self._domain.encode_values(choice.values)[None, :])
+        return found
 
-    def _gather(self, trials: Sequence[Trial]) -> Evidence:
-        return gather(self._campaign, self._domain, trials, keeps_order=True)
+    # ------------------------------------------------------------------------------------------------ one point
 
-    def _begin(self, trials: Sequence[Trial], evidence: Evidence, tried: Tried, n: int) -> tuple[Points, str]:
-        """Once something has failed, the next point of the sequence where success is at least as likely as failure."""
-        if not len(evidence.failed) or not n:
-            return super()._begin(trials, evidence, tried, n)
-        chance = Acquisition([self._success(evidence)])
-        points = self._sobol.next_points(tried, len(trials), n, n_spare=N_LOOKED_AT)
-        log_chance = chance.values(self._domain.encode(points))
-        order = np.argsort(-np.minimum(log_chance, 0.0), kind="stable")
-        return points[order[:n]], "sobol (where success is likely)"
+    def _next(self, trials: Sequence[Trial], study: Study, models: Models | None) -> tuple[Choice, Models | None]:
+        """The next point, and the models if they were needed: they are the same for the next point of the plate."""
+        tried = Tried.of(self._domain, trials)
+        n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
+        if n_live < self._campaign.optimizer.initial:
+            return self._begin(trials, study, tried), models
+        if len(study.X) < FEWEST:
+            return self._spread(trials, tried, "sobol (too few outcomes for a model yet)"), models
+        try:
+            models = models or study.models(_last_kernels(trials))
+            return self._ask(trials, study, tried, models), models
+        except ModelFailed as error:
+            return self._spread(trials, tried, f"sobol (model failed: {error})"), models
 
-    def _ask(self, trials: Sequence[Trial], evidence: Evidence, tried: Tried, n: int) -> tuple[Points, str]:
-        models, remarks = self._models(evidence)
-        success = [self._success(evidence)] if len(evidence.failed) else []
-        models = [model.expecting(evidence.waiting) for model in models]
-        rng = np.random.default_rng(mixed(self._seed, len(trials)))
-        incumbents = self._incumbents(trials, self._goal * evidence.Y[:, 0])
-        chosen = self._candidates[np.zeros(0, dtype=int)]
-        while len(chosen) < n:
-            acquisition = Acquisition([*self._terms(models, evidence), *success])
-            point = seek(self._domain, acquisition, tried, self._candidates, incumbents, rng)
-            chosen = Points.join(chosen, point)
-            if len(chosen) < n:
-                x = self._domain.encode(point)
-                tried, models = tried.also(x), [model.expecting(x) for model in models]
-        remarks += [f"jitter {model.jitter:.1g}" for model in [*models, *(model for model, _ in success)] if model.jitter]
-        return chosen, f"botorch ({'; '.join(remarks)})" if remarks else "botorch"
+    def _spread(self, trials: Sequence[Trial], tried: Tried, origin: str) -> Choice:
+        point = self._sobol.next_points(tried, len(trials), 1)
+        return Choice(self._domain.values(point)[0], origin, {})
 
-    def _models(self, evidence: Evidence) -> tuple[list[Posterior], list[str]]:
-        """One model per outcome, the objective's first and so that more is better; and what a person should know."""
-        n = len(evidence.X)
-        merit = self._goal * evidence.Y[:, 0]
-        used = representative(merit, MOST)
-        remarks = [evidence.remark] if evidence.remark else []
-        if len(used) < n:
-            remarks.append(f"model of {len(used)} of {n} trials")
-        models = []
-        for k, variances in enumerate(evidence.variances):
-            y = merit if k == 0 else evidence.Y[:, k]
-            data = Data(evidence.X, y, np.zeros(n) if variances is None else variances, self._groups).only(used)
-            models.append(condition(data, fit(data, OUTCOME)))
-        return models, remarks
+    def _begin(self, trials: Sequence[Trial], study: Study, tried: Tried) -> Choice:
+        """The next initial point; once something has failed, one at which success is likely."""
+        if not len(study.failed):
+            return self._spread(trials, tried, "sobol")
+        points = self._sobol.next_points(tried, len(trials), 1, n_spare=N_LOOKED_AT)
+        chance = Acquisition(Models(study, {}, study.success()).chance()).values(self._domain.encode(points))
+        best = int(np.argmax(np.minimum(chance, 0.0)))
+        return Choice(self._domain.values(points[best:best + 1])[0], "sobol (where success is likely)", {})
 
-    def _terms(self, models: Sequence[Posterior], evidence: Evidence) -> list[tuple[Posterior, Worth]]:
-        """What a sample is worth, success aside."""
-        objective = models[0]
-        X = objective.data.X
-        expected, _ = objective.predict(X)
-        is_kept = np.ones(len(X), dtype=bool)
-        limits: list[tuple[Posterior, Worth]] = []
-        for limit in self._campaign.outcome_limits:
-            (name, coefficient), = limit.coefficients
-            k = evidence.names.index(name)
-            bound = (limit.bound / coefficient - evidence.centre[k]) / evidence.width[k]
-            sign = 1.0 if (limit.operator == ">=") == (coefficient > 0) else -1.0
-            model = models[k]
-            if k == 0:
-                bound *= self._goal
-                sign *= self._goal
-            limits.append((model, Above(float(bound), sign)))
-            is_kept &= sign * (model.predict(X)[0] - bound) >= 0.0
-        if not is_kept.any():
-            return limits
-        return [(objective, Improvement(float(expected[is_kept].max()))), *limits]
+    def _ask(self, trials: Sequence[Trial], study: Study, tried: Tried, models: Models) -> Choice:
+        """The model's point."""
+        now = replace(models, study=study).expecting(study.waiting)
+        aim = aim_of(self._campaign, now)  # what is under way counts as measured: or its surroundings would be sought again
+        acquisition = Acquisition([*aim.terms(now), *aim.limits(now), *now.chance()])
+        starts = incumbents(self._domain, trials, aim.merit(trials))
+        points, values = seek(self._domain, acquisition, tried, self._candidates, starts, np.random.default_rng(mixed(self._seed, len(trials))))
+        remarks = [*now.remarks]
+        origin = f"botorch ({'; '.join(remarks)})" if remarks else "botorch"
+        return Choice(self._domain.values(points[:1])[0], origin, self._thought(now, points, values, remarks))
 
-    def _success(self, evidence: Evidence) -> tuple[Posterior, Worth]:
-        """Where samples give an outcome."""
-        X = np.vstack([evidence.X, evidence.failed])
-        y = np.concatenate([np.ones(len(evidence.X)), -np.ones(len(evidence.failed))])
-        data = Data(X, y, np.zeros(len(X)), self._groups).only(representative(-y, MOST))
-        kernel = fit(data, SUCCESS)
-        return condition(data, kernel), Above(0.0, noise=kernel.noise, caution=CAUTION, enough=ENOUGH)
+    def _thought(self, models: Models, points: Points, values: np.ndarray, remarks: Sequence[str]) -> dict[str, Any]:
+        """What is written with a suggestion: see docs/decisions/0020."""
+        x = self._domain.encode(points)
+        natural = {name: models.natural(name, x) for name in models.outcomes}
+        expected = [{name: [float(mean[k]), float(sd[k])] for name, (mean, sd) in natural.items()} for k in range(len(points))]
+        chance = models.success_at(x[:1])
+        named = self._domain.values(points)
+        return {"kernels": models.kernels, "expected": expected[0], "success": None if chance is None else float(chance[0]),
+                "acquisition": float(values[0]),
+                "alternatives": [{"values": named[k], "acquisition": float(values[k]), "expected": expected[k]} for k in range(1, len(points))],
+                "remarks": list(remarks)}
 
 
-def column_groups(domain: Domain) -> Array:
-    """Which length scale each model column has: the columns of one choice share theirs; int, shape (columns,)."""
-    groups = list(range(len(domain.ranges)))
-    for choice in domain.choices:
-        groups += [groups[-1] + 1 if groups else 0] * (1 if choice.is_ordered else len(choice.values))
-    return np.array(groups, dtype=int)
-
-
-def representative(merit: Array, most: int) -> Array:
-    """Places of at most `most` trials, in order: the best half, and others evenly spread over the order of the rest."""
-    n = len(merit)
-    if n <= most:
-        return np.arange(n)
-    order = np.argsort(-merit, kind="stable")
-    best, rest = order[:most // 2], np.sort(order[most // 2:])
-    spread = rest[np.linspace(0, len(rest) - 1, most - len(best)).round().astype(int)]
-    return np.sort(np.concatenate([best, spread]))
+def _last_kernels(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
+    """The models' parameters at the last suggestion that came from models."""
+    return next((t.thought["kernels"] for t in reversed(trials) if "kernels" in t.thought), None)

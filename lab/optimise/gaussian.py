@@ -165,6 +165,10 @@ class Posterior:
         return condition(replace(data, X=np.vstack([data.X, x]), y=np.concatenate([data.y, self.predict(x)[0]]),
                                  told=np.concatenate([data.told, told])), self.kernel)
 
+    def at(self, tail: Array) -> Posterior | Pinned:
+        """The same as a function of the first columns alone, the others held at `tail`, shape (e,)."""
+        return Pinned(self, tail) if len(tail) else self
+
     @property
     def _widths(self) -> Array:
         return self.kernel.scales[self.data.groups]
@@ -172,6 +176,23 @@ class Posterior:
     @property
     def _least(self) -> float:
         return max(LEAST_VARIANCE, 1e-12 * self.kernel.amplitude)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A posterior whose last columns are held where they are: what is measured and not chosen, time, the campaign."""
+
+    posterior: Posterior
+    tail: Array
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """As `Posterior.predict`, at `x`, shape (n, d - e)."""
+        return self.posterior.predict(np.hstack([x, np.tile(self.tail, (len(x), 1))]))
+
+    def slopes(self, x: Array) -> tuple[float, float, Array, Array]:
+        """As `Posterior.slopes`, at `x`, shape (d - e,)."""
+        mean, variance, by_mean, by_variance = self.posterior.slopes(np.concatenate([x, self.tail]))
+        return mean, variance, by_mean[:len(x)], by_variance[:len(x)]
 
 
 def condition(data: Data, kernel: Kernel) -> Posterior:

@@ -6,39 +6,28 @@ The expected improvement is 0 to rounding almost everywhere, and its logarithm i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy.special import erfcx, log_ndtr
 
-from lab.optimise.gaussian import Posterior
 from lab.optimise.polytope import Array
 
 LOG_ROOT_2_PI = 0.5 * float(np.log(2.0 * np.pi))
 
 
-class Worth(Protocol):
-    """A function of means and variances, all arrays of shape (n,)."""
-
-    def __call__(self, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
-        """Value, its derivative by the mean, and by the variance."""
-        ...
-
-
 @dataclass(frozen=True)
 class Improvement:
-    """Logarithm of the expected improvement over `best`."""
+    """Logarithm of the expected improvement over `best`: upwards, or downwards with ``sign = -1``."""
 
     best: float
+    sign: float = 1.0
 
     def __call__(self, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
-        """Value and derivatives; see `Worth`. Ament et al. 2023, eqs. 8 and 9."""
+        """Value and derivatives; see `lab.optimise.terms.Worth`. Ament et al. 2023, eqs. 8 and 9."""
         deviation = np.sqrt(variance)
-        z = (mean - self.best) / deviation
-        value, slope, rest = log_h(z)
-        return np.log(deviation) + value, slope / deviation, rest / (2.0 * variance)
+        value, slope, rest = log_h(self.sign * (mean - self.best) / deviation)
+        return np.log(deviation) + value, self.sign * slope / deviation, rest / (2.0 * variance)
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,7 @@ class Above:
     enough: float = 0.5
 
     def __call__(self, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
-        """Value and derivatives; see `Worth`."""
+        """Value and derivatives; see `lab.optimise.terms.Worth`."""
         total = variance + self.noise
         deviation = np.sqrt(total)
         z = self.sign * (mean - self.bound) / deviation
@@ -92,32 +81,3 @@ def log_h(z: Array) -> tuple[Array, Array, Array]:
         slope = np.where(z < -1.0, mills / part, whole / h)
         rest = np.where(z < -1.0, 1.0 / part, phi / h)
     return value, slope, rest
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """A sum of worths, each of an outcome of its own: the logarithm of a product of probabilities and expectations.
-
-    Parameters
-    ----------
-    terms : sequence of (Posterior, Worth)
-    """
-
-    terms: Sequence[tuple[Posterior, Worth]]
-
-    def values(self, x: Array) -> Array:
-        """Values, shape (n,), at model coordinates `x`, shape (n, columns)."""
-        total = np.zeros(len(x))
-        for posterior, worth in self.terms:
-            total += worth(*posterior.predict(x))[0]
-        return np.where(np.isnan(total), -np.inf, total)
-
-    def slope(self, x: Array) -> tuple[float, Array]:
-        """Value and gradient, shape (columns,), at one point of shape (columns,)."""
-        total, gradient = 0.0, np.zeros(len(x))
-        for posterior, worth in self.terms:
-            mean, variance, by_mean, by_variance = posterior.slopes(x)
-            value, d_mean, d_variance = worth(np.array([mean]), np.array([variance]))
-            total += float(value[0])
-            gradient += d_mean[0] * by_mean + d_variance[0] * by_variance
-        return total, gradient

@@ -55,6 +55,6 @@ def make_optimizer(campaign: CampaignConfig) -> Optimizer:
         from lab.optimise.bayesian import BayesianOptimizer
 
         return BayesianOptimizer(campaign)
-    from lab.optimise.model_based import AxOptimizer
+    from lab.optimise.ax import AxOptimizer
 
     return AxOptimizer(campaign)
