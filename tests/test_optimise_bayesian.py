@@ -105,6 +105,16 @@ def test_initial_points_after_a_failure_are_taken_where_success_is_likely() -> N
         assert float(suggestion.values["a"]) < 0.5
 
 
+def test_the_points_that_a_campaign_gives_are_tried_first() -> None:
+    config = campaign(initial=2)
+    points = ({"a": 0.25, "b": 0.5}, {"a": 0.75, "b": 0.5})
+    config = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"points": points})})
+    engine = make_optimizer(config)
+    assert [(dict(s.values), s.origin) for s in engine.suggest([], 2)] == [(point, "given") for point in points]
+    trials = [Trial(0, TrialState.FAILED, points[0]), completed(1, points[1], 1.0)]
+    assert engine.suggest(trials)[0].origin == "sobol (where success is likely)"
+
+
 def test_a_thousand_failures_and_no_outcome_still_give_a_suggestion() -> None:
     config = campaign()
     trials = [Trial(i, TrialState.FAILED, p) for i, p in enumerate(spread(config, 300))]

@@ -52,7 +52,7 @@ class Choice:
 class BayesianOptimizer:
     """Bayesian optimisation that learns from failures; see `lab.optimise.protocol.Optimizer`.
 
-    The first `initial` trials are Sobol points. One that failed or was given up does not count and is replaced, so
+    The points that the campaign gives are tried first. Up to the `initial`-th trial, Sobol points follow. One that failed or was given up does not count and is replaced, so
     that the model starts from as many outcomes as the campaign asks for.
 
     Parameters
@@ -95,6 +95,9 @@ class BayesianOptimizer:
 
     def _next(self, trials: Sequence[Trial], study: Study, models: Models | None) -> tuple[Choice, Models | None]:
         """The next point, and the models if they were needed: they are the same for the next point of the plate."""
+        given = next((point for point in self._campaign.optimizer.points if all(dict(t.planned) != point for t in trials)), None)
+        if given is not None:
+            return Choice(given, "given", {}), models
         tried = Tried.of(self._domain, trials)
         n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
         if n_live < self._campaign.optimizer.initial:
