@@ -164,7 +164,7 @@ def _nothing_is_left_behind() -> Iterator[None]:
     assert not threads, f"left behind: {threads}"
 
 
-def until(condition: Any, deadline_s: float = 30.0) -> None:
+def until(condition: Any, deadline_s: float = 120.0) -> None:
     """Wait for a condition, with a deadline."""
     end = time.monotonic() + deadline_s
     while not condition():

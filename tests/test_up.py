@@ -374,7 +374,9 @@ def test_lab_status_knows_services_of_systemd(home: Home, lab: LabConfig) -> Non
     assert [(row["service"], row["state"]) for row in found["services"]] == [("steward", "ready")]
 
 
-def test_waiting_for_the_re_manager_is_said_once_and_takes_no_processor(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("without_redis_s", [0.0, 3 * queue.SILENT_S])
+def test_waiting_for_the_re_manager_is_said_once_takes_no_processor_and_ends_only_while_redis_is_there(
+        without_redis_s: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     now, ended = [0.0], []
 
     def ask(layout: Layout, method: str) -> dict[str, Any]:
@@ -385,11 +387,13 @@ def test_waiting_for_the_re_manager_is_said_once_and_takes_no_processor(monkeypa
         now[0] += seconds
 
     monkeypatch.setattr(queue, "ask", ask)
+    monkeypatch.setattr(queue, "redis", SimpleNamespace(answers=lambda layout: now[0] > without_redis_s))
     monkeypatch.setattr(queue, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     monkeypatch.setattr(queue, "os", SimpleNamespace(kill=lambda *how: ended.append(how), getpid=os.getpid))
     with caplog.at_level("WARNING", logger="lab.up.queue"):
         queue._watch(SimpleNamespace())  # type: ignore[arg-type]
     assert [record.levelname for record in caplog.records] == ["WARNING", "CRITICAL"] and ended
+    assert now[0] == pytest.approx(without_redis_s + queue.SILENT_S, abs=1.0)
 
 
 def test_a_file_in_the_place_of_lab_home_is_no_laboratory(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ app.start()
 """A worker as the RE Manager makes it, without the RE Manager."""
 
 
-def until(condition: Callable[[], Any], deadline_s: float = 60.0) -> Any:
+def until(condition: Callable[[], Any], deadline_s: float = 150.0) -> Any:
     end = time.monotonic() + deadline_s
     while not (found := condition()):
         assert time.monotonic() < end, "not in time"
@@ -91,7 +91,7 @@ class Up:
         return made
 
     def console(self) -> pexpect.spawn:
-        return pexpect.spawn(LAB, ["console"], env=self.environment, encoding="utf-8", timeout=60, dimensions=(50, 160))
+        return pexpect.spawn(LAB, ["console"], env=self.environment, encoding="utf-8", timeout=150, dimensions=(50, 160))
 
     def heater(self) -> str:
         """What the bridge has logged of its plate."""
@@ -102,7 +102,7 @@ class Up:
             if process.poll() is None:
                 process.terminate()
         for process in self._started:
-            process.wait(30)
+            process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_a_person_controls_and_another_looks_on_and_the_worker_dies_under_them(u
     second.expect("set plate")
     before = up.heater().count("made safe, as asked")
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
     until(lambda: up.heater().count("made safe, as asked") > before)
     until(lambda: "instruments made safe after the death of the worker" in up.log.read_text())
     second.sendline("RE.state")
@@ -215,20 +215,20 @@ def test_a_new_worker_goes_on_where_the_last_one_died_and_leaves_instruments_run
     until(lambda: "has died while in control: making the instruments safe" in (up.home.logs / "session.log").read_text())
     until(lambda: holder(up.home) is None)
     process.terminate()
-    process.wait(30)
+    process.wait(60)
     assert up.service.poll() is None
 
 
 def test_a_service_that_is_killed_comes_back_on_its_ports_with_its_world(up: Up) -> None:
-    earlier = serving(up.layout)
+    earlier, n_connected = serving(up.layout), up.heater().count("connected")
     up.service.kill()
-    up.service.wait(10)
+    up.service.wait(60)
     assert laboratory_up(up.home) is None
     up.service = up.start_service()
     later = serving(up.layout)
     assert earlier is not None and later is not None
     assert later.lab_s >= earlier.lab_s
-    assert up.heater().count("connected") >= 2
+    until(lambda: up.heater().count("connected") > n_connected)
 
 
 def test_a_port_that_stays_taken_is_said() -> None:

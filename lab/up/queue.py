@@ -139,9 +139,17 @@ def main() -> int:
 
 
 def _begin_child(launcher: int, layout: Layout) -> None:
-    """A manager that is started again while Redis is away would end at once, and its watchdog, not yet switched on, would not notice: it waits."""
+    """A manager that is started again while Redis is away would end at once, and its watchdog, not yet switched on, would not notice.
+
+    So it waits, as long as that lasts: it ends with the launcher.
+    """
     _belong_to(launcher)
-    redis.wait(layout, REDIS_S)
+    while True:
+        try:
+            redis.wait(layout, REDIS_S)
+            return
+        except ServiceError as error:
+            log.warning("%s", error)
 
 
 def _belong_to(launcher: int) -> None:
@@ -154,7 +162,10 @@ def _belong_to(launcher: int) -> None:
 
 
 def _watch(layout: Layout) -> None:
-    """Say when the RE Manager answers; and when it does no more, for long, end: its own watchdog does not notice a manager that never came up."""
+    """Say when the RE Manager answers; and when it does no more, for long, end: its own watchdog does not notice a manager that never came up.
+
+    While Redis is away it can not answer, and is not ended for it: the plan under way would be, too.
+    """
     heard = time.monotonic()
     is_ready, said = False, ""
     while time.monotonic() < heard + SILENT_S:
@@ -164,6 +175,8 @@ def _watch(layout: Layout) -> None:
             if str(error) != said:  # once, though it lasts
                 log.warning("%s", error)
             said = str(error)
+            if not _has_redis(layout):
+                heard = time.monotonic()
             time.sleep(ASK_AGAIN_S)
             continue
         heard, said = time.monotonic(), ""
@@ -173,6 +186,13 @@ def _watch(layout: Layout) -> None:
         time.sleep(WATCH_S)
     log.critical("the RE Manager has been silent for %g s: ending, to be started again", SILENT_S)
     os.kill(os.getpid(), signal.SIGKILL)  # what it has forked dies with it; the instruments' service makes the instruments safe
+
+
+def _has_redis(layout: Layout) -> bool:
+    try:
+        return redis.answers(layout)
+    except ServiceError:  # somebody else's
+        return False
 
 
 def _end_in_order(layout: Layout) -> None:
