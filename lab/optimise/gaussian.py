@@ -143,6 +143,27 @@ class Posterior:
         v = lapack.dtrtrs(self._factor, k.T, lower=1)[0]
         return k @ self._weights, np.maximum(self.kernel.amplitude - np.einsum("ij,ij->j", v, v), self._least)
 
+    def means(self, x: Array) -> Array:
+        """The mean alone, shape (n,), at `x`, shape (n, d): for very many points."""
+        return self.kernel.covariance(x / self._widths, self._z)[0] @ self._weights
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """Mean and covariance matrix, shapes (n,) and (n, n), at `x`, shape (n, d)."""
+        z = x / self._widths
+        k, _ = self.kernel.covariance(z, self._z)
+        v = lapack.dtrtrs(self._factor, k.T, lower=1)[0]
+        return k @ self._weights, self.kernel.covariance(z, z)[0] - v.T @ v
+
+    def left_out(self) -> tuple[Array, Array]:
+        """What all others foretell of each observation: mean, and variance with its noise, shapes (n,).
+
+        Rasmussen and Williams 2006, eqs. 5.10 to 5.12: as if each were left out in turn, the kernel's parameters kept.
+        """
+        n = len(self.data.y)
+        root = lapack.dtrtrs(self._factor, np.eye(n), lower=1)[0]
+        precision = np.einsum("ij,ij->j", root, root)
+        return self.data.y - self._weights / precision, 1.0 / precision
+
     def slopes(self, x: Array) -> tuple[float, float, Array, Array]:
         """Mean and variance at one point, shape (d,), and their gradients, each shape (d,)."""
         z = x / self._widths
@@ -187,7 +208,18 @@ class Pinned:
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """As `Posterior.predict`, at `x`, shape (n, d - e)."""
-        return self.posterior.predict(np.hstack([x, np.tile(self.tail, (len(x), 1))]))
+        return self.posterior.predict(self._whole(x))
+
+    def means(self, x: Array) -> Array:
+        """As `Posterior.means`, at `x`, shape (n, d - e)."""
+        return self.posterior.means(self._whole(x))
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """As `Posterior.joint`, at `x`, shape (n, d - e)."""
+        return self.posterior.joint(self._whole(x))
+
+    def _whole(self, x: Array) -> Array:
+        return np.hstack([x, np.tile(self.tail, (len(x), 1))])
 
     def slopes(self, x: Array) -> tuple[float, float, Array, Array]:
         """As `Posterior.slopes`, at `x`, shape (d - e,)."""
