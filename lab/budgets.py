@@ -92,7 +92,7 @@ def ask(ledger: Ledger, campaign: str, changes: Mapping[str, Any], by: str, wher
         raise ConfigError(where, "budget.trials", str(new.budget.trials), f"1..{slots}, the slots of the rack of {row.lab_name}")
     said = words(config.budget, new.budget)
     if row.status == "interrupted":
-        ledger.change_config(row.id, new.model_dump_json(), f"budget: {said}, says {by}")
+        ledger.change_config(row.id, new.model_dump_json(), by, f"budget: {said}")
         return f"{row.id}: budget: {said}; lab resume goes on with it"
     ledger.request(row.id, "budget", by, json.dumps(dict(changes)))
     return f"asked {row.id} for another budget: {said}; its session (process {row.pid} on {row.host}) takes it in a moment"

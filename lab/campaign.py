@@ -17,7 +17,7 @@ from lab.core.errors import ConsumableError, LabError, LedgerError, NotBegun
 from lab.core.journal import Journal
 from lab.core.question import CampaignConfig
 from lab.core.recovery import Choice, Policy
-from lab.core.space import ChoiceParameter, Space, Value
+from lab.core.space import ChoiceParameter, Parameter, RangeParameter, Space, Value
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.optimise import Optimizer
 from lab.questions import Question, Watch
@@ -119,7 +119,13 @@ class Thought(Happening):
 
 def middle(space: Space) -> dict[str, Value]:
     """A point in the middle of the bounds, constraints aside: good enough to tell how long a sample will take."""
-    return {p.name: p.values[len(p.values) // 2] if isinstance(p, ChoiceParameter) else (p.low + p.high) / 2 for p in space.parameters}
+    return {p.name: _middle(p) for p in space.parameters}
+
+
+def _middle(parameter: Parameter) -> Value:
+    if isinstance(parameter, RangeParameter):
+        return (parameter.low + parameter.high) / 2
+    return parameter.values[len(parameter.values) // 2] if isinstance(parameter, ChoiceParameter) else parameter.value
 
 
 def _with_sample(order: Order, sample: str, slot: str, n_former: int) -> Order:
@@ -274,10 +280,10 @@ class Campaign:
             When it is no budget.
         """
         new = budgets.changed(self.config, changes, self.id)
-        said = f"budget: {budgets.words(self.config.budget, new.budget)}, says {by}"
-        self.ledger.change_config(self.id, new.model_dump_json(), said)
+        said = f"budget: {budgets.words(self.config.budget, new.budget)}"
+        self.ledger.change_config(self.id, new.model_dump_json(), by, said)
         self.config = new
-        self._reporter.trouble(said)
+        self._reporter.trouble(f"{said}, says {by}")
 
     def ask(self, order: Order, step: str, error: LabError, choices: Mapping[Choice, str], otherwise: Choice) -> Question:
         number = self.ledger.ask(self.id, order.trial, order.sample, step, str(error), {c.value: text for c, text in choices.items()}, otherwise.value)
@@ -348,20 +354,20 @@ class Campaign:
     # ------------------------------------------------------------------------------------- in the thread
 
     def _next_order(self) -> Order | None:
-        trials, basis = self.ledger.known(self.id)
-        again = next((t for t in trials if t.state is TrialState.SUGGESTED), None)
+        known = self.ledger.known(self.id)
+        again = next((t for t in known.trials if t.state is TrialState.SUGGESTED), None)
         if again is not None:
             return self._order(again.index, again.planned)
         if self._optimizer is None:
-            return self._proposed(basis)
+            return self._proposed(known.basis)
         began = time.monotonic()
         try:
-            suggestion = self._optimizer.suggest(trials)[0]
+            suggestion = self._optimizer.suggest(known.trials)[0]
         except LabError as error:
             self._stopped, self._has_failed = f"no suggestion: {error}", True
             return None
         self._thinking_wall_s = time.monotonic() - began
-        index = self.ledger.add_suggestion(self.id, suggestion, basis)
+        index = self.ledger.add_suggestion(self.id, suggestion, known)
         order = self._order(index, suggestion.values)
         self._reporter.suggested(self, order, suggestion)
         return order

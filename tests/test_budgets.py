@@ -37,7 +37,7 @@ def test_an_interrupted_campaign_has_another_budget_at_once_and_on_record(ledger
     said = budgets.ask(ledger, campaign, {"trials": 20, "hours": None}, "ann")
     assert said == f"{campaign}: budget: trials 9 -> 20, hours 4 -> no limit; lab resume goes on with it"
     assert budget(ledger, campaign) == Budget(trials=20)
-    assert [(event.kind, event.text) for event in ledger.events(campaign)][-1] == ("budget", "budget: trials 9 -> 20, hours 4 -> no limit, says ann")
+    assert [(event.kind, event.text) for event in ledger.events(campaign)][-1] == ("change", "budget: trials 9 -> 20, hours 4 -> no limit, says ann")
 
 
 @pytest.mark.parametrize(("changes", "said"), [
@@ -61,7 +61,7 @@ def test_the_budget_of_a_campaign_that_is_over_stays_as_it_is(ledger: Ledger) ->
     with pytest.raises(LedgerError, match="cannot change the budget: the campaign is done"):
         budgets.ask(ledger, campaign, {"trials": 20}, "ann")
     with pytest.raises(LedgerError, match="cannot be changed: it is done"):
-        ledger.change_config(campaign, "{}", "no reason")
+        ledger.change_config(campaign, "{}", "ann", "no reason")
 
 
 @pytest.mark.parametrize("detail", ["", "trials=3", "[1]"])

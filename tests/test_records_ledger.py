@@ -283,7 +283,7 @@ def test_a_newer_ledger_is_refused(tmp_path: Path, clock: ManualClock) -> None:
     with sqlite3.connect(file) as other:
         other.execute("update about set schema_version = 99")
     other.close()
-    with pytest.raises(LedgerError, match="has schema version 99; this Labwright reads 3"):
+    with pytest.raises(LedgerError, match="has schema version 99; this Labwright reads 4"):
         Ledger(file, clock)
 
 

@@ -1,4 +1,4 @@
-"""Ledgers of versions 1 and 2, whose tables and rows are in ledger_version_1.sql and ledger_version_2.sql: the same campaigns."""
+"""Ledgers of versions 1 to 3, whose tables and rows are in ledger_version_1.sql and so on: the same campaigns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lab.records.ledger import Ledger
 from lab.records.process import this_process
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
@@ -53,7 +53,15 @@ def test_an_old_ledger_tells_what_it_told_before(old: Path) -> None:
         assert ledger.busy_s(done.id) == {"arm": 40.0, "synthesiser": 60.0}
         assert ledger.statistics(done.id).makespan_s == 120.0
         assert [(s.number, s.status) for s in ledger.sessions(done.id)] == [(1, "done")]
-    assert version_of(old) == 3
+    assert version_of(old) == 4
+
+
+def test_trials_of_an_old_ledger_have_their_times_and_the_configuration_that_is_there(old: Path) -> None:
+    with Ledger(old, ManualClock()) as ledger:
+        done = ledger.campaigns()[0]
+        assert [(row.number, row.config == done.config, row.changed_wall) for row in ledger.revisions(done.id)] == [(0, True, done.started_wall)]
+        assert [(trial.origin, trial.began_lab_s, trial.ended_lab_s, dict(trial.thought)) for trial in ledger.trials(done.id)] == [
+            ("sobol", 100.0, 170.0, {}), ("sobol", 170.0, 240.0, {})]
 
 
 def test_an_old_ledger_has_the_tables_of_a_new_one(tmp_path: Path, old: Path) -> None:

@@ -261,8 +261,9 @@ def test_a_scientist_acknowledges_no_interlock_from_afar(desk: Desk) -> None:
     assert [one.detail for one in desk.ledger.requests(campaign) if one.kind == "continue"] == [WITHOUT_ACKNOWLEDGING, ""]
 
 
-def test_who_needs_a_word_for_a_campaign_gives_it_no_larger_budget(desk: Desk) -> None:
-    desk.lab = desk.lab.model_copy(update={"remote": desk.lab.remote.model_copy(update={"approval": ("scientist",)})})
+@pytest.mark.parametrize("who", [{"approval": ("scientist",)}, {"approval_names": ("ALICE",)}])
+def test_who_needs_a_word_for_a_campaign_gives_it_no_larger_budget(desk: Desk, who: dict[str, tuple[str, ...]]) -> None:
+    desk.lab = desk.lab.model_copy(update={"remote": desk.lab.remote.model_copy(update=who)})
     campaign = opened(desk, budget={"trials": 5, "hours": 2})
     with refused("trials", "hours"):
         desk(ALICE, "lab_campaign_budget", campaign=campaign, trials=6, hours=2.5)
@@ -350,7 +351,7 @@ def test_hdf5_has_units_provenance_and_the_readings_of_each_run(desk: Desk) -> N
     campaign = opened(desk)
     measured(desk, campaign)
     with h5py.File(io.BytesIO(whole(desk, ALICE, campaign=campaign, format="hdf5"))) as file:
-        assert (file.attrs["campaign"], file.attrs["owner"], file.attrs["ledger_schema"]) == (campaign, "alice", 3)
+        assert (file.attrs["campaign"], file.attrs["owner"], file.attrs["ledger_schema"]) == (campaign, "alice", 4)
         assert "version_bluesky" in file.attrs
         assert file["trials/executed.anneal_temperature"].attrs["unit"] == "degC"
         run = file["trials/run"][0].decode()

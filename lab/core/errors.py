@@ -21,6 +21,7 @@
     |-- ScheduleError      the recipe's time limits cannot be kept in this laboratory: change one or the other
     |-- OptimizerError     no suggestion can be made; the message says why
     |-- LedgerError        the record of the campaign cannot be read or written: stop
+    |   `-- Outdated           somebody else has changed meanwhile what this was made from: look again, and decide anew
     |-- LeaseError         somebody else controls the laboratory: wait for their end, or ask them
     |-- RemoteError        the laboratory at the far end refused, or gave no answer: the message says which, and what was done
     `-- ServiceError       a process of the laboratory did not start or died: see its log
@@ -135,6 +136,10 @@ class OptimizerError(LabError):
 
 class LedgerError(LabError):
     """The ledger cannot be read or written."""
+
+
+class Outdated(LedgerError):
+    """The campaign or the trial is not what it was when this was decided. Nothing was written."""
 
 
 class RemoteError(LabError):

@@ -85,7 +85,7 @@ _TIMES = {
     schema.campaign: ("started", "ended"), schema.trial: ("suggested", "started", "ended"), schema.outcome: ("recorded",),
     schema.sample: ("created", "placed"), schema.move: ("announced", "ended"), schema.dose: ("announced", "ended"),
     schema.step: ("began", "ended"), schema.run: ("opened",), schema.event: ("recorded",), schema.question: ("asked", "ended"),
-    schema.session: ("began", "ended")}
+    schema.session: ("began", "ended"), schema.revision: ("changed",)}
 
 
 def last_lab_s(connection: Connection, campaign: str) -> float:
@@ -130,12 +130,22 @@ def rows_of(connection: Connection, kind: type[R], table: Table, where: Any, ord
     return found
 
 
-def trials_of(connection: Connection, campaign: str, index: int | None = None) -> list[Trial]:
-    """Trials of a campaign (or the one at `index`) in the order of their suggestion."""
+Thoughts = dict[int, Mapping[str, Any]]
+"""What was thought of trials, by index: it never changes, and is some kilobytes each, so that it is read once."""
+
+
+def trials_of(connection: Connection, campaign: str, index: int | None = None, thoughts: Thoughts | None = None) -> list[Trial]:
+    """Trials of a campaign (or the one at `index`) in the order of their suggestion.
+
+    Parameters
+    ----------
+    thoughts : dict or None
+        What has been read before; the others are added.
+    """
     table, sample, outcome = schema.trial, schema.sample, schema.outcome
     status, cause = true_status(campaign_by_id(connection, campaign))
     lost = "" if status == "running" else f"the campaign was interrupted: {cause}"
-    query = (select(table, sample.c.id.label("sample"))
+    query = (select(*(column for column in table.c if column is not table.c.thought), sample.c.id.label("sample"))
              .join(sample, (sample.c.campaign == table.c.campaign) & (sample.c.trial == table.c.trial) & (sample.c.state == "current"),
                    isouter=True)
              .where(table.c.campaign == campaign).order_by(table.c.trial))
@@ -145,10 +155,21 @@ def trials_of(connection: Connection, campaign: str, index: int | None = None) -
     of_trial: dict[int, list[Row[Any]]] = defaultdict(list)
     for number in connection.execute(numbers):
         of_trial[number.trial].append(number)
-    return [_trial(row, of_trial.get(row.trial, []), lost) for row in connection.execute(query)]
+    known = _thoughts_of(connection, campaign, index, {} if thoughts is None else thoughts)
+    return [_trial(row, of_trial.get(row.trial, []), lost, known[row.trial]) for row in connection.execute(query)]
 
 
-def _trial(row: Row[Any], numbers: Sequence[Row[Any]], lost: str) -> Trial:
+def _thoughts_of(connection: Connection, campaign: str, index: int | None, known: Thoughts) -> Thoughts:
+    """`known`, and what of it is not known yet."""
+    table = schema.trial
+    query = select(table.c.trial, table.c.thought).where(table.c.campaign == campaign)
+    query = query.where(table.c.trial > max(known, default=-1)) if index is None else query.where(table.c.trial == index)
+    if index not in known:
+        known.update((row.trial, MappingProxyType(row.thought)) for row in connection.execute(query))
+    return known
+
+
+def _trial(row: Row[Any], numbers: Sequence[Row[Any]], lost: str, thought: Mapping[str, Any]) -> Trial:
     state, cause = TrialState(row.state), row.cause
     if lost and state in (TrialState.RUNNING, TrialState.SUGGESTED):
         state, cause = TrialState.ABANDONED, lost
@@ -158,7 +179,8 @@ def _trial(row: Row[Any], numbers: Sequence[Row[Any]], lost: str) -> Trial:
         details = {n.name: math.nan if n.mean is None else n.mean for n in numbers if not n.is_measured}
         result = Outcome(MappingProxyType(measured), MappingProxyType(details))
     return Trial(index=row.trial, state=state, planned=MappingProxyType(row.planned), executed=MappingProxyType(row.executed),
-                 outcome=result, cause=cause, origin=row.origin, sample=row.sample if row.sample is not None else "")
+                 outcome=result, cause=cause, origin=row.origin, sample=row.sample if row.sample is not None else "",
+                 thought=thought, began_lab_s=row.started_lab_s, ended_lab_s=row.ended_lab_s)
 
 
 def outcome_rows(outcome: Outcome, who: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from lab.records import schema
 from lab.records.answers import add_event, campaign_by_id, campaign_rows, last_lab_s, rows_of, true_status, wall_at
 from lab.records.part import Part
 from lab.records.proposals import drop_proposals
+from lab.records.revisions import add_revision
 from lab.records.rows import CampaignRow, EventRow, SessionRow
 from lab.records.store import iso
 
@@ -37,6 +38,7 @@ class Campaigns(Part):
                 id=campaign, name=name, status="running", cause="", config=config_json, lab=lab_json, lab_name=_text(lab, "name"),
                 recipe=_text(config, "recipe"), session=1,
                 host=self._me.host, pid=self._me.pid, process_started=self._me.started, **self._store.stamp("started")))
+            add_revision(connection, campaign, 0, config_json, "", "", self._store.stamp("changed"))
             self._begin_session(connection, campaign, 1)
             add_event(connection, self._store, campaign, None, "campaign", f"began in process {self._me.pid} on {self._me.host}")
         return campaign
@@ -92,22 +94,6 @@ class Campaigns(Part):
             add_event(connection, self._store, campaign, None, "campaign",
                       f"resumed in process {self._me.pid} on {self._me.host}, after: {cause}" if cause
                       else f"resumed in process {self._me.pid} on {self._me.host}")
-
-    def change_config(self, campaign: str, config_json: str, what: str) -> None:
-        """From now on the campaign has another configuration; `what` says in words what has changed, and who wanted it.
-
-        Raises
-        ------
-        LedgerError
-            When it is over.
-        """
-        _object(config_json, f"campaign {campaign}: config")
-        with self._store.write() as connection:
-            row = campaign_by_id(connection, campaign, is_locked=True)
-            if row.status not in ("running", "interrupted"):
-                raise LedgerError(f"{campaign}: cannot be changed: it is {row.status}")
-            connection.execute(update(schema.campaign).where(schema.campaign.c.id == campaign).values(config=config_json))
-            add_event(connection, self._store, campaign, None, "budget", what, self._stamp(connection, row, "recorded"))
 
     def last_lab_s(self, campaign: str) -> float:
         """The largest laboratory time on record of a campaign: from there on the clock of a session that resumes it must count."""

@@ -5,6 +5,9 @@ Its new columns have defaults in the database, so they are added to the tables t
 rows is filled in. Racks of version 1 began full with each campaign, so no slot counts as used.
 
 Version 3 knows the queue: items, the writes that clients have named, notices, proposals. Its tables are new, and begin empty.
+
+Version 4 knows revisions (a campaign's configuration can change under way), and what a suggestion was thought of. What a campaign had been
+changed to before is its revision 0: nobody has kept what it was.
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, insert, inspect, select, text, update
+from sqlalchemy import Connection, Row, Table, insert, inspect, literal, select, text, update
 from sqlalchemy.schema import CreateColumn
 
 from lab.core.errors import LedgerError
 from lab.records import schema
 from lab.records.process import Process
 
-READABLE = (1, 2)
+READABLE = (1, 2, 3)
 """Versions that can be brought up to date."""
 
 
@@ -38,19 +41,36 @@ def migrate(connection: Connection, name: str) -> None:
         return
     _refuse_if_in_use(connection, name, version)
     schema.metadata.create_all(connection)
-    if version == 1:
-        _add_what_version_2_has(connection)
-    connection.execute(update(schema.about).values(schema_version=schema.SCHEMA_VERSION))
-
-
-def _add_what_version_2_has(connection: Connection) -> None:
     inspector = inspect(connection)
     for table in schema.metadata.sorted_tables:
         _add_columns(connection, table, {column["name"] for column in inspector.get_columns(table.name)})
+    if version == 1:
+        _fill_in_version_2(connection)
+    _fill_in_version_4(connection)
+    connection.execute(update(schema.about).values(schema_version=schema.SCHEMA_VERSION))
+
+
+def _fill_in_version_2(connection: Connection) -> None:
     # One sample to a trial was unique; the index of version 2 has another name and its number in it.
     connection.execute(text("DROP INDEX sample_of_trial"))
     _make_indices(connection)
     _fill_in(connection)
+
+
+def _fill_in_version_4(connection: Connection) -> None:
+    campaign, trial, change = schema.campaign, schema.trial, schema.change
+    # Origins have room for all that degraded; SQLite changes no type in place.
+    for statement in ("ALTER TABLE trial ADD COLUMN longer TEXT NOT NULL DEFAULT ''", "UPDATE trial SET longer = origin",
+                      "ALTER TABLE trial DROP COLUMN origin", "ALTER TABLE trial RENAME COLUMN longer TO origin"):
+        connection.execute(text(statement))
+    connection.execute(insert(schema.revision).from_select(
+        ["campaign", "number", "config", "by", "words", "changed_wall", "changed_lab_s"],
+        select(campaign.c.id, literal(0), campaign.c.config, literal(""), literal(""), campaign.c.started_wall, campaign.c.started_lab_s)))
+    # A trial that was made again had begun at another time, too; nobody has kept it, and engines of that version did not look at it.
+    for column, time, states in ((change.c.began_lab_s, trial.c.started_lab_s, ("running", "completed", "failed", "abandoned")),
+                                 (change.c.ended_lab_s, trial.c.ended_lab_s, ("completed", "failed", "abandoned"))):
+        own = select(time).where(trial.c.campaign == change.c.campaign, trial.c.trial == change.c.trial).scalar_subquery()
+        connection.execute(update(change).where(change.c.state.in_(states)).values({column: own}))
 
 
 def _refuse_if_in_use(connection: Connection, name: str, version: int) -> None:

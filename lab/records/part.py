@@ -17,8 +17,9 @@ from lab.records.store import Store, iso
 def note_change(connection: Connection, campaign: str, index: int) -> None:
     """Keep what a trial is now, in the transaction that changed it."""
     trial, change = schema.trial, schema.change
-    now = select(trial.c.campaign, trial.c.trial, trial.c.state, trial.c.executed).where(trial.c.campaign == campaign, trial.c.trial == index)
-    connection.execute(insert(change).from_select(["campaign", "trial", "state", "executed"], now))
+    now = select(trial.c.campaign, trial.c.trial, trial.c.state, trial.c.executed, trial.c.started_lab_s, trial.c.ended_lab_s).where(
+        trial.c.campaign == campaign, trial.c.trial == index)
+    connection.execute(insert(change).from_select(["campaign", "trial", "state", "executed", "began_lab_s", "ended_lab_s"], now))
 
 
 class Part:

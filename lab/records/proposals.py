@@ -10,13 +10,15 @@ from sqlalchemy import Connection, func, insert, select, update
 from lab.core.errors import ConfigError, LedgerError
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
-from lab.core.trial import TrialState
+from lab.core.trial import Suggestion
 from lab.records import schema
 from lab.records.answers import add_event, campaign_by_id, true_status
-from lab.records.journal import next_index, plain
-from lab.records.part import Part, note_change
+from lab.records.journal import plain
+from lab.records.part import Part
+from lab.records.revisions import last_revision
 from lab.records.rows import ProposalRow
 from lab.records.store import iso
+from lab.records.trials import add_trial
 
 table = schema.proposal
 
@@ -75,11 +77,8 @@ class Proposals(Part):
             row = connection.execute(select(table).where(*waiting).order_by(table.c.id).limit(1).with_for_update()).first()
             if row is None:
                 return None
-            index = next_index(connection, campaign)
-            connection.execute(insert(schema.trial).values(
-                campaign=campaign, trial=index, state=TrialState.SUGGESTED.value, planned=row._mapping["values"], executed={},
-                origin=f"remote: {row.by}"[:40], suggest_s=0.0, cause="", basis=basis, **self._store.stamp("suggested")))
-            note_change(connection, campaign, index)
+            index = add_trial(connection, campaign, Suggestion(row._mapping["values"], f"remote: {row.by}"), self._store.stamp("suggested"),
+                              last_revision(connection, campaign), basis)
             connection.execute(update(table).where(table.c.id == row.id).values(state="taken", trial=index, ended_wall=iso(self._store.wall())))
             return _by_number(connection, row.id)
 
@@ -116,7 +115,7 @@ def _check_space(config: CampaignConfig, values: Mapping[str, Value]) -> None:
             wrong.append(ConfigError("proposal", f"values.{name}", repr(values[name]), space[name].allowed))
     if not wrong:
         wrong = [ConfigError("proposal", "values", f"{constraint.left_side(values):.12g} on the left", str(constraint))
-                 for constraint in space.constraints if not constraint.is_met(values)]
+                 for constraint in space.all_constraints if not constraint.is_met(values)]
     if wrong:
         first, *others = wrong
         raise ConfigError(first.file, first.field, first.given, first.allowed, others)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lab.core.space import Value
+from lab.core.trial import Trial
 
 LOW_SAMPLES = 3
 """A consumable without a low-water mark is low when it lasts for fewer samples than this."""
@@ -209,6 +210,50 @@ class Unfinished:
     def steps_done(self) -> tuple[StepRow, ...]:
         """Steps that ended well, in the order in which they began."""
         return tuple(step for step in self.steps if step.state == "done")
+
+
+@dataclass(frozen=True)
+class RevisionRow:
+    """A configuration that a campaign has had.
+
+    Parameters
+    ----------
+    number : int
+        From 0, which is that with which it was opened.
+    config : str
+        The whole of it, JSON.
+    by, words : str
+        Who changed it, and what is other than before; empty of number 0.
+    """
+
+    number: int
+    config: str
+    by: str
+    words: str
+    changed_wall: str
+    changed_lab_s: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an optimiser is told: by this, a suggestion is made again at any time, in any process, to the last bit.
+
+    Parameters
+    ----------
+    trials : tuple of Trial
+        In the order of their suggestion; without causes and samples, which are of no concern to it.
+    config : str
+        The campaign's configuration, JSON.
+    revision : int
+        Number of that configuration.
+    basis : int
+        Number of the last change of a trial that is known.
+    """
+
+    trials: tuple[Trial, ...]
+    config: str
+    revision: int
+    basis: int
 
 
 @dataclass(frozen=True)

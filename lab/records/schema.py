@@ -5,7 +5,8 @@ within a campaign mean something, the numbers themselves do not. What is announc
 ``announced`` and no end; the number of the session that announced it tells whether anybody is left to confirm it.
 
 What is younger than version 1 has a default in the database, so that a ledger of version 1 can be brought up to date by adding
-columns (`lab.records.migration`). Version 3 has more tables, and the columns of the others as they were.
+columns (`lab.records.migration`). Version 3 has more tables, and the columns of the others as they were. Version 4 keeps what an
+optimiser thought, each configuration that a campaign has had, and when a trial became what it was.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PRODUCT = "labwright-ledger"
 
 metadata = MetaData()
@@ -86,15 +87,29 @@ trial = Table(
     Column("state", String(16), nullable=False),
     Column("planned", JSON, nullable=False),
     Column("executed", JSON, nullable=False),
-    Column("origin", String(40), nullable=False),
+    Column("origin", Text, nullable=False),
     Column("suggest_s", Float, nullable=False),
     Column("cause", Text, nullable=False, default=""),
     *_when("suggested"),
     *_when("started", is_optional=True),
     *_when("ended", is_optional=True),
     Column("basis", Integer),
+    Column("thought", JSON, nullable=False, server_default="{}"),
+    Column("revision", Integer, nullable=False, server_default="0"),
 )
-"""`basis` is the number of the last `change` that the optimiser knew when it suggested the trial; NULL: nobody has said."""
+"""`basis` is the number of the last `change` that the optimiser knew when it suggested the trial; NULL: nobody has said. `revision` is
+the configuration under which it was suggested, and `thought` what the optimiser wrote with it: it never changes."""
+
+revision = Table(
+    "revision", metadata,
+    Column("campaign", String(120), ForeignKey("campaign.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("config", Text, nullable=False),
+    Column("by", String(120), nullable=False),
+    Column("words", Text, nullable=False),
+    *_when("changed"),
+)
+"""Each configuration that a campaign has had, from 0; the last one is `campaign.config`. `words`: what is other than before."""
 
 change = Table(
     "change", metadata,
@@ -102,6 +117,8 @@ change = Table(
     *_of_trial(),
     Column("state", String(16), nullable=False),
     Column("executed", JSON, nullable=False),
+    Column("began_lab_s", Float),
+    Column("ended_lab_s", Float),
     _trial_key(),
     Index("change_of_campaign", "campaign"),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -9,13 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from lab.core.errors import ConsumableError, LedgerError
+from lab.core.errors import ConsumableError, LedgerError, Outdated
 from lab.core.sample import UNKNOWN
-from lab.core.space import Value
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.records import schema
 from lab.records.accounts import draw_substrate
-from lab.records.answers import add_event, campaign_by_id, outcome_rows, trials_of, true_status
+from lab.records.answers import Thoughts, add_event, campaign_by_id, outcome_rows, trials_of, true_status
 from lab.records.journal import SampleJournal, next_index, plain
 from lab.records.part import Part, note_change
 from lab.records.places import (
@@ -29,6 +30,8 @@ from lab.records.places import (
     slot_holder_of,
 )
 from lab.records.process import Process
+from lab.records.revisions import config_at, last_revision
+from lab.records.rows import Known
 from lab.records.store import Store
 
 
@@ -38,26 +41,38 @@ class Trials(Part):
     def __init__(self, store: Store, me: Process) -> None:
         super().__init__(store, me)
         self._trials_read: dict[str, tuple[object, tuple[Trial, ...]]] = {}
+        self._thoughts: dict[str, Thoughts] = defaultdict(dict)
 
-    def add_suggestion(self, campaign: str, suggestion: Suggestion, basis: int | None = None) -> int:
-        """Book a suggestion; returns the index of its trial. `basis`: what it was made from (`known`)."""
-        planned = plain(suggestion.values, f"{campaign}: suggestion")
+    def add_suggestion(self, campaign: str, suggestion: Suggestion, known: Known | None = None) -> int:
+        """Book a suggestion; returns the index of its trial.
+
+        Parameters
+        ----------
+        known : Known or None
+            What it was made from; None: nobody says, and it cannot be made again.
+
+        Raises
+        ------
+        Outdated
+            When the campaign has another configuration than the one that it was made under.
+        """
         with self._store.write() as connection:
             self._check_open(connection, campaign, "add a suggestion")
-            index = next_index(connection, campaign)
-            connection.execute(insert(schema.trial).values(
-                campaign=campaign, trial=index, state=TrialState.SUGGESTED.value, planned=planned, executed={},
-                origin=suggestion.origin, suggest_s=float(suggestion.seconds), cause="", basis=basis, **self._store.stamp("suggested")))
-            note_change(connection, campaign, index)
-        return index
+            last = last_revision(connection, campaign)
+            if known is not None and known.revision != last:
+                raise Outdated(f"{campaign}: has been changed meanwhile: the suggestion was made under revision {known.revision}, and it is at {last}")
+            return add_trial(connection, campaign, suggestion, self._store.stamp("suggested"), last, None if known is None else known.basis)
 
-    def known(self, campaign: str) -> tuple[list[Trial], int]:
-        """All trials as they are now, to suggest the next one from, and the number by which `add_suggestion` remembers this moment."""
+    def known(self, campaign: str) -> Known:
+        """The campaign and all its trials as they are now, to suggest the next one from."""
         with self._store.read() as connection:
-            return trials_of(connection, campaign), _last_change(connection, campaign)
+            revision = last_revision(connection, campaign)
+            trials = trials_of(connection, campaign, thoughts=self._thoughts[campaign])
+            return Known(tuple(replace(trial, cause="", sample="") for trial in trials), config_at(connection, campaign, revision), revision,
+                         _last_change(connection, campaign))
 
-    def known_for(self, campaign: str, index: int) -> list[Trial]:
-        """The trials as they were when the trial at `index` was suggested: the optimiser makes the same point of them at any time, to the last bit.
+    def known_for(self, campaign: str, index: int) -> Known:
+        """The same as it was when the trial at `index` was suggested: the optimiser makes the same point of it at any time, to the last bit.
 
         Raises
         ------
@@ -66,14 +81,15 @@ class Trials(Part):
         """
         change = schema.change
         with self._store.read() as connection:
-            now = {trial.index: trial for trial in trials_of(connection, campaign)}
+            now = {trial.index: trial for trial in trials_of(connection, campaign, thoughts=self._thoughts[campaign])}
             mine = schema.trial.c.campaign == campaign, schema.trial.c.trial == index
-            basis = connection.execute(select(schema.trial.c.basis).where(*mine)).scalar()
-            if basis is None:
+            made = connection.execute(select(schema.trial.c.basis, schema.trial.c.revision).where(*mine)).first()
+            if made is None or made.basis is None:
                 raise LedgerError(f"{campaign}: trial {index}: nobody has said what it was suggested from")
-            last = select(func.max(change.c.id)).where(change.c.campaign == campaign, change.c.id <= basis).group_by(change.c.trial)
+            last = select(func.max(change.c.id)).where(change.c.campaign == campaign, change.c.id <= made.basis).group_by(change.c.trial)
             rows = connection.execute(select(change).where(change.c.id.in_(last)).order_by(change.c.trial)).all()
-        return [_as_it_was(now[row.trial], TrialState(row.state), row.executed) for row in rows]
+            config = config_at(connection, campaign, made.revision)
+        return Known(tuple(_as_it_was(now[row.trial], row) for row in rows), config, made.revision, made.basis)
 
     def start_trial(self, campaign: str, index: int, place: str | Sequence[str]) -> SampleJournal:
         """Make a sample of a suggested trial; returns the journal that the plan writes.
@@ -179,7 +195,7 @@ class Trials(Part):
             now = _last_change(connection, campaign), true_status(campaign_by_id(connection, campaign))
             version, found = self._trials_read.get(campaign, (None, ()))
             if version != now:
-                found = tuple(trials_of(connection, campaign))
+                found = tuple(trials_of(connection, campaign, thoughts=self._thoughts[campaign]))
                 self._trials_read[campaign] = now, found
             return list(found)
 
@@ -211,10 +227,33 @@ class Trials(Part):
         return place
 
 
-def _as_it_was(trial: Trial, state: TrialState, executed: Mapping[str, Value]) -> Trial:
+def add_trial(connection: Connection, campaign: str, suggestion: Suggestion, stamp: Mapping[str, str | float], revision: int,
+              basis: int | None) -> int:
+    """One more trial, in the caller's transaction; returns its index.
+
+    Raises
+    ------
+    LedgerError
+        When its values or what was thought of it cannot be kept exactly.
+    """
+    index = next_index(connection, campaign)
+    planned, thought = plain(suggestion.values, f"{campaign}: suggestion"), dict(suggestion.thought)
+    try:
+        json.dumps(thought, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise LedgerError(f"{campaign}: suggestion: thought: {error}; allowed: what JSON has, and finite numbers") from error
+    connection.execute(insert(schema.trial).values(
+        campaign=campaign, trial=index, state=TrialState.SUGGESTED.value, planned=planned, executed={}, origin=suggestion.origin,
+        suggest_s=float(suggestion.seconds), cause="", basis=basis, thought=thought, revision=revision, **stamp))
+    note_change(connection, campaign, index)
+    return index
+
+
+def _as_it_was(trial: Trial, change: Row[Any]) -> Trial:
     """A trial at an earlier time; an outcome does not change once it is there."""
-    return replace(trial, state=state, executed=MappingProxyType(executed), cause="", sample="",
-                   outcome=trial.outcome if state is TrialState.COMPLETED else None)
+    state = TrialState(change.state)
+    return replace(trial, state=state, executed=MappingProxyType(change.executed), cause="", sample="", began_lab_s=change.began_lab_s,
+                   ended_lab_s=change.ended_lab_s, outcome=trial.outcome if state is TrialState.COMPLETED else None)
 
 
 def _current_sample(connection: Connection, campaign: str, index: int) -> Row[Any]:

@@ -201,11 +201,13 @@ def trials(seen: Evidence) -> Iterator[str]:
 
 def suggestions(seen: Evidence) -> Iterator[str]:
     """Each suggestion is made again, bit for bit, from what the ledger says was known at that time."""
-    optimizer = make_optimizer(seen.config)
     for trial in seen.trials:
-        again = optimizer.suggest(seen.ledger.known_for(seen.campaign.id, trial.index))[0]
+        known = seen.ledger.known_for(seen.campaign.id, trial.index)
+        again = make_optimizer(CampaignConfig.model_validate_json(known.config)).suggest(known.trials)[0]
         if dict(again.values) != dict(trial.planned):
             yield f"trial {trial.index}: {dict(trial.planned)} was suggested; from what was known then follows {dict(again.values)}"
+        elif json.dumps(dict(again.thought)) != json.dumps(dict(trial.thought)):
+            yield f"trial {trial.index}: was thought of as {dict(trial.thought)}; from what was known then follows {dict(again.thought)}"
 
 
 def nothing_failed(seen: Evidence) -> Iterator[str]:
@@ -275,7 +277,7 @@ def knowledge(home: Path) -> dict[str, tuple[int, Mapping[str, Value]]]:
         found: dict[str, tuple[int, Mapping[str, Value]]] = {}
         for trial in seen.trials:
             known = [(one.state.value, sorted(one.point.items()), one.outcome and sorted(one.outcome.measured.items()))
-                     for one in seen.ledger.known_for(seen.campaign.id, trial.index)]
+                     for one in seen.ledger.known_for(seen.campaign.id, trial.index).trials]
             found[hashlib.sha256(repr(known).encode()).hexdigest()] = (trial.index, dict(trial.planned))
     return found
 
