@@ -11,12 +11,12 @@ from lab.lease import Lease
 from tests.queue_agreement import disagreements
 from tests.queue_laboratory import ADA, ALICE, BOB, OSCAR, QueueLaboratory
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)  # real processes, also on a busy machine
 
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[QueueLaboratory]:
-    with QueueLaboratory({"approval": ["admin"]}) as laboratory:
+    with QueueLaboratory({"approval": ["admin"], "approval_names": ["Robot"]}) as laboratory:
         laboratory.start().until_ready()
         yield laboratory
 
@@ -140,6 +140,13 @@ def test_what_needs_an_operators_word_is_in_nobodys_queue_before_it_has_it(lab: 
     assert changed["lab"]["state"] == "waiting" and queue(lab) == []
     assert lab.ask(OSCAR, "lab_reject", item=item, why="too \x1b[31mhot")["problems"][0]["field"] == "why"
     assert lab.ask(OSCAR, "lab_reject", item=item, why="too hot")["item"]["cause"] == "rejected by oscar: too hot"
+
+
+def test_a_name_whose_items_wait_for_a_word_is_the_same_in_upper_and_lower_case(lab: QueueLaboratory) -> None:
+    asked = [lab.ask((name, "scientist"), "queue_item_add", item=plan(number))["lab"]["state"] for number, name in enumerate(("robot", "ROBOT", "robot2", "alice"))]
+    assert asked == ["waiting", "waiting", "queued", "queued"] and queue(lab) == [2, 3]
+    for item in lab.ledger.items(("waiting",)):
+        lab.ask(OSCAR, "lab_reject", item=item.id, why="seen enough")
 
 
 def test_what_waits_for_a_word_can_be_taken_back(lab: QueueLaboratory) -> None:
