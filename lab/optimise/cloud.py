@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.core.space import RangeParameter, Space, Value
+from lab.core.space import ChoiceParameter, RangeParameter, Value
 from lab.optimise.domain import Domain, Points
 from lab.optimise.polytope import Array
 from lab.optimise.sampling import Stream
@@ -46,7 +46,7 @@ class Cloud:
 
 def names_of(domain: Domain) -> tuple[str, ...]:
     """Parameters that can differ, ranges first."""
-    return tuple(p.name for p in (*domain.ranges, *domain.choices))
+    return (*(p.name for p in domain.ranges), *(c.name for c in domain.choices))
 
 
 def is_choice(domain: Domain, name: str) -> bool:
@@ -56,18 +56,15 @@ def is_choice(domain: Domain, name: str) -> bool:
 
 def place_of(domain: Domain, name: str, value: Value) -> float:
     """Where a value of a parameter is between its bounds: 0..1, or its number in the list."""
-    parameter = next(p for p in (*domain.ranges, *domain.choices) if p.name == name)
-    if not isinstance(parameter, RangeParameter):
+    parameter = domain.space[name]
+    if isinstance(parameter, ChoiceParameter):
         return float(parameter.values.index(value))
+    if not isinstance(parameter, RangeParameter):
+        return 0.0
     number = max(float(value), 1e-3 * parameter.low) if parameter.is_log else float(value)
     if parameter.is_log:
         return float(np.log(number / parameter.low) / np.log(parameter.high / parameter.low))
     return (number - parameter.low) / (parameter.high - parameter.low)
-
-
-def is_free(space: Space) -> bool:
-    """Whether every parameter can be changed alone, anywhere."""
-    return not space.constraints
 
 
 def spread(domain: Domain, n: int, seed: int = 0) -> Cloud:

@@ -255,4 +255,4 @@ def _ranked(kind: Literal["sobol", "shapley"], names: Sequence[str], shares: Arr
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * max(share, 0.0):.0f} %"

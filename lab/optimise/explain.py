@@ -1,0 +1,217 @@
+"""What can be told of a campaign's models, for a person: see `lab.optimise.left_out`, `sensitivity` and `dependence`.
+
+A function of the campaign and its trials, as suggestions are. It explains Labwright's own models, whichever engine made the suggestions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab.core.best import best_trial
+from lab.core.errors import OptimizerError
+from lab.core.question import CampaignConfig
+from lab.core.space import Value
+from lab.core.trial import Trial, TrialState
+from lab.optimise.cloud import Cloud, names_of, of_values, spread
+from lab.optimise.dependence import Curve, Map, average, map_of, sums_of, through, triangle_of
+from lab.optimise.domain import Domain
+from lab.optimise.gaussian import ModelFailed, Pinned, Posterior
+from lab.optimise.left_out import Foretold, LeftOut, foretold, left_out
+from lab.optimise.one_thread import one_thread
+from lab.optimise.polytope import Array
+from lab.optimise.sensitivity import Sensitivities, sensitivities
+from lab.optimise.study import Models, Study, study_of
+from lab.optimise.tried import encode_trial
+
+FEWEST = 2
+"""Completed trials that a model needs."""
+
+MOST_CURVES = 8
+"""Parameters whose curves are drawn: those that matter most."""
+
+N_CLOUD = 256
+"""Points that stand for the space where curves are averaged."""
+
+
+@dataclass(frozen=True)
+class InUnit:
+    """A model of an outcome, in the outcome's unit."""
+
+    model: Posterior | Pinned
+    centre: float
+    width: float
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Means and variances, shapes (n,), at `x`, shape (n, d)."""
+        mean, variance = self.model.predict(x)
+        return self.centre + self.width * mean, self.width ** 2 * variance
+
+    def means(self, x: Array) -> Array:
+        """Means, shape (n,)."""
+        return self.centre + self.width * self.model.means(x)
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """Means and covariances, shapes (n,) and (n, n)."""
+        mean, covariance = self.model.joint(x)
+        return self.centre + self.width * mean, self.width ** 2 * covariance
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of the model of one outcome; all in the outcome's unit.
+
+    Parameters
+    ----------
+    trials : tuple of int or None
+        Whose index each left-out sample has; None: of earlier data.
+    noise : float
+        Standard deviation of the noise that was learned.
+    averages, slices : tuple of Curve
+        Over the space, and through the point; of the parameters that matter most.
+    map : Map or None
+        Over the two parameters that matter most, through the point.
+    triangle : Map or None
+        Over three fractions of a sum, through the point.
+    """
+
+    name: str
+    left_out: LeftOut
+    trials: tuple[int | None, ...]
+    noise: float
+    sensitivities: Sensitivities
+    averages: tuple[Curve, ...]
+    slices: tuple[Curve, ...]
+    map: Map | None
+    triangle: Map | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is told of a campaign.
+
+    Parameters
+    ----------
+    problem : str
+        Why there is no model; empty when there is one.
+    point : mapping
+        Through which curves and maps go; empty when nothing is known to be good.
+    outcomes : tuple of Told
+        Objectives first.
+    success : Foretold or None
+        Of the chance that a sample gives an outcome; None while nothing has failed, or everything.
+    remarks : tuple of str
+        What a person should know of how the trials were used.
+    """
+
+    problem: str = ""
+    point: Mapping[str, Value] | None = None
+    outcomes: tuple[Told, ...] = ()
+    success: Foretold | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def explain(campaign: CampaignConfig, trials: Sequence[Trial], point: Mapping[str, Value] | None = None) -> Explanation:
+    """What can be told.
+
+    Parameters
+    ----------
+    point : mapping or None
+        Through which curves and maps go; None: the best one that was measured.
+    """
+    done = [t for t in trials if t.state is TrialState.COMPLETED]
+    if len(done) < FEWEST:
+        return Explanation(f"{len(done)} completed trial{'s' if len(done) != 1 else ''}: a model needs {FEWEST}", point)
+    best = best_trial(campaign, trials)
+    around = point if point is not None else None if best is None else best.point
+    try:
+        with one_thread():
+            domain = Domain(campaign.space)
+            study = study_of(campaign, domain, trials)
+            models = study.models(_last_kernels(trials))
+            cloud = _cloud(campaign, domain)
+            outcomes = tuple(_told(one.name, models, cloud, done, _allowed(domain, around), campaign) for one in study.observed)
+            return Explanation("", around, outcomes, _success(models), models.remarks)
+    except (ModelFailed, OptimizerError, ValueError) as error:
+        # ValueError: constraints that cannot be met, and what else a campaign's file on record may say that this version refuses.
+        return Explanation(str(error), around)
+
+
+def _told(name: str, models: Models, cloud: Cloud, done: Sequence[Trial], point: Mapping[str, Value] | None, campaign: CampaignConfig) -> Told:
+    study, posterior = models.study, models.outcomes[name]
+    observed, here = study[name], posterior.at(study.here)
+    model = InUnit(here, observed.centre, observed.width)
+    n = len(posterior.data.y)
+    # Sobol indices and shares have no unit, and their threshold of what is flat is that of the standardised outcome.
+    found = sensitivities(here, study.domain, n, cloud if campaign.candidates is not None else None)
+    most = [one.name for one in found.effects[:MOST_CURVES]] or list(names_of(study.domain)[:MOST_CURVES])
+    averages = tuple(average(model, cloud, one) for one in most)
+    slices = () if point is None else tuple(through(model, study.domain, point, one) for one in most)
+    pair = _pair(study.domain, most)
+    whole = left_out(posterior, observed.centre, observed.width)
+    return Told(name, whole, _whose(study, posterior, done), float(observed.width * np.sqrt(posterior.kernel.noise)), found, averages, slices,
+                None if point is None or pair is None else map_of(model, study.domain, point, pair),
+                None if point is None else _triangle(model, study.domain, point, most))
+
+
+def _success(models: Models) -> Foretold | None:
+    return None if models.success is None or not (models.success.data.y > 0.0).any() else foretold(models.success)
+
+
+def _cloud(campaign: CampaignConfig, domain: Domain) -> Cloud:
+    if campaign.candidates is None:
+        return spread(domain, N_CLOUD)
+    rows = [{name: row[name] for name in domain.space.names} for row in campaign.candidates.records()]
+    return of_values(domain, rows)
+
+
+def _allowed(domain: Domain, point: Mapping[str, Value] | None) -> Mapping[str, Value] | None:
+    """The allowed point nearest to what was executed, which may lie a little outside: bounds first, then sums."""
+    if point is None:
+        return None
+    found = {name: point[name] for name in domain.space.names}
+    for p in domain.ranges:
+        inside = min(max(float(found[p.name]), p.low), p.high)
+        found[p.name] = round(inside) if p.is_integer else inside
+    for equality in (c for c in domain.space.constraints if getattr(c, "is_sum", False)):
+        total = equality.left_side(found)
+        if total > 0:
+            found |= {name: float(found[name]) * equality.bound / total for name in equality.names}
+    return found
+
+
+def _pair(domain: Domain, most: Sequence[str]) -> tuple[str, str] | None:
+    """The two that matter most among those that can be changed together."""
+    numbers = [name for name in most if name in {p.name for p in domain.ranges}]
+    for k, first in enumerate(numbers):
+        for second in numbers[k + 1:]:
+            if not any({first, second} >= set(names) for names in sums_of(domain)):
+                return first, second
+    return None
+
+
+def _triangle(model: InUnit, domain: Domain, point: Mapping[str, Value], most: Sequence[str]) -> Map | None:
+    """Over the three fractions of a sum that matter most."""
+    for names in sums_of(domain):
+        ranked = sorted(names, key=lambda name: most.index(name) if name in most else len(most))[:3]
+        if len(ranked) == 3:
+            first, second, third = (name for name in names if name in ranked)
+            return triangle_of(model, domain, point, (first, second, third))
+    return None
+
+
+def _whose(study: Study, posterior: Posterior, done: Sequence[Trial]) -> tuple[int | None, ...]:
+    """Which trial each observation of a posterior is; None: of none of this campaign."""
+    mine: dict[bytes, list[int]] = defaultdict(list)
+    for trial in done:
+        mine[encode_trial(study.domain, trial, trial.point).tobytes()].append(trial.index)
+    n = study.domain.n_columns
+    rows = [np.ascontiguousarray(row[:n]).tobytes() for row in posterior.data.X]
+    return tuple(mine[row].pop(0) if mine.get(row) else None for row in rows)
+
+
+def _last_kernels(trials: Sequence[Trial]) -> Mapping[str, object] | None:
+    return next((t.thought["kernels"] for t in reversed(trials) if "kernels" in t.thought), None)

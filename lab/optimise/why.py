@@ -1,0 +1,116 @@
+"""Why this point: what an engine wrote with a suggestion, in words for a person."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
+
+from lab.core.best import best_trial
+from lab.core.question import CampaignConfig
+from lab.core.space import Value
+from lab.core.trial import Trial
+
+MOST_NAMED = 6
+"""Parameters of another choice that are told: those that differ most from the choice."""
+
+NOT_ON_RECORD = "why this point is not on record"
+
+
+def why(campaign: CampaignConfig, trials: Sequence[Trial], trial: Trial) -> str:
+    """Why a trial's point was suggested.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        All of the campaign, for what was the best when it was suggested.
+
+    Examples
+    --------
+    ``expected purity 0.91 ± 0.03 (best so far 0.88), chance of success 93 %, expected improvement 0.021; second choice cs 0.2: 0.8 times as good``
+    """
+    thought = trial.thought
+    if not thought:
+        return _of_origin(trial.origin)
+    told = [_expected(campaign, trials, trial), _chance(thought), _improvement(campaign, thought)]
+    remarks = [text for text in _texts(thought.get("remarks")) if text]
+    parts = [", ".join(part for part in told if part), *_alternatives(thought, trial), *remarks]
+    return "; ".join(part for part in parts if part) or _of_origin(trial.origin)
+
+
+def best_before(campaign: CampaignConfig, trials: Sequence[Trial], trial: Trial) -> Trial | None:
+    """The best that had been measured when a trial was begun, as far as its times are on record."""
+    began = math.inf if trial.began_lab_s is None else trial.began_lab_s
+    return best_trial(campaign, [t for t in trials if t.index < trial.index and (t.ended_lab_s is None or t.ended_lab_s <= began)])
+
+
+def expected_of(thought: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation that were expected of each outcome; what is no pair of numbers is left out."""
+    given = thought.get("expected")
+    if not isinstance(given, Mapping):
+        return {}
+    return {name: (float(pair[0]), float(pair[1])) for name, pair in given.items()
+            if isinstance(pair, Sequence) and len(pair) == 2 and all(_is_number(one) for one in pair)}
+
+
+def _of_origin(origin: str) -> str:
+    if origin.startswith("sobol"):
+        return "evenly spread over the space" + (f" {origin[5:].strip()}" if origin[5:].strip() else ": the model begins with such points")
+    if origin == "given":
+        return "given by the campaign's file"
+    if origin.startswith("proposed"):
+        return origin
+    return NOT_ON_RECORD
+
+
+def _expected(campaign: CampaignConfig, trials: Sequence[Trial], trial: Trial) -> str:
+    best = best_before(campaign, trials, trial)
+    found = []
+    for name, (mean, deviation) in expected_of(trial.thought).items():
+        so_far = None if best is None or best.outcome is None or len(campaign.objectives) > 1 or name != campaign.objective.name \
+            else best.outcome.measured.get(name)
+        found.append(f"{name} {mean:.4g} ± {deviation:.2g}" + (f" (best so far {so_far.mean:.4g})" if so_far is not None else ""))
+    return f"expected {', '.join(found)}" if found else ""
+
+
+def _chance(thought: Mapping[str, Any]) -> str:
+    chance = thought.get("success")
+    return f"chance of success {100 * float(chance):.0f} %" if _is_number(chance) else ""
+
+
+def _improvement(campaign: CampaignConfig, thought: Mapping[str, Any]) -> str:
+    improvement = thought.get("improvement")
+    unit = campaign.objective.unit if len(campaign.objectives) == 1 else ""
+    return f"expected improvement {float(improvement):.2g} {unit}".rstrip() if _is_number(improvement) else ""
+
+
+def _alternatives(thought: Mapping[str, Any], trial: Trial) -> list[str]:
+    """The second choice, and how much less it was worth: acquisition values are logarithms."""
+    others, own = thought.get("alternatives"), thought.get("acquisition")
+    if not isinstance(others, Sequence) or not others or not isinstance(others[0], Mapping):
+        return []
+    second, worth = others[0].get("values"), others[0].get("acquisition")
+    if not isinstance(second, Mapping):
+        return []
+    words = f"second choice {_different(second, trial.planned)}"
+    if _is_number(own) and _is_number(worth):
+        words += f": {math.exp(min(float(worth) - float(own), 0.0)):.2g} times as good"
+    return [words]
+
+
+def _different(values: Mapping[str, Value], chosen: Mapping[str, Value]) -> str:
+    """Parameters that differ from the choice."""
+    names = [name for name in values if values[name] != chosen.get(name)][:MOST_NAMED]
+    return ", ".join(f"{name} {_short(values[name])}" for name in names or values)
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _texts(given: object) -> list[str]:
+    return [str(one) for one in given] if isinstance(given, list | tuple) else []
+
+
+def _is_number(given: object) -> TypeGuard[float]:
+    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
