@@ -54,7 +54,8 @@ def up() -> Iterator[Up]:
         try:
             layout = Layout.load(Home(home))
             (own,) = (home / "keys").glob("*.key")
-            assert layout is not None
+            if layout is None:
+                raise SystemExit("lab up has left no layout")
             yield Up(home, layout, load_key(own))
         finally:
             subprocess.run([LAB, "down", "--now"], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=300)
@@ -73,24 +74,25 @@ class Crowd:
     def __init__(self, laboratory: Up, n_clients: int, n_keys: int) -> None:
         keys = [str(laboratory.new_key(f"client-{number}", "operator")) for number in range(n_keys)]
         self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.crowd"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        if self._process.stdin is None or self._process.stdout is None:
+            raise SystemExit("the clients have no pipes")
+        self._questions, self._answers = self._process.stdin, self._process.stdout
         self.ask({"keys": keys, "n_clients": n_clients})
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """One command, and its answer."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        self._questions.write(json.dumps(message) + "\n")
+        self._questions.flush()
+        line = self._answers.readline()
         if not line:
             raise SystemExit("the clients have died")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        self._questions.close()
         self._process.wait(30)
-        self._process.stdout.close()
+        self._answers.close()
 
 
 def _environment(home: Path) -> dict[str, str]:

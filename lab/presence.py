@@ -16,6 +16,9 @@ from lab.home import Home
 from lab.layout import Layout, write_for_owner
 from lab.records.process import Process, this_process
 
+STALE_S = 10.0
+"""Wall seconds after which what the worker has written of alarms is no longer believed."""
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -92,6 +95,24 @@ def say_worker(layout: Layout, kernel: str) -> None:
     """Write `Layout.worker_file` for this process."""
     me = this_process()
     write_for_owner(layout.worker_file, json.dumps(asdict(Worker(me.pid, me.host, me.started, kernel))))
+
+
+def alarms(layout: Layout) -> dict[str, Any] | None:
+    """What the worker says is wrong, ``wall, instruments {name: cause}, interlocks {name: words}``; None when it has not said for a while, or is gone.
+
+    Raises
+    ------
+    ServiceError
+        When what it says of itself cannot be read.
+    """
+    found = worker(layout)
+    if found is None or found.process.is_gone():
+        return None
+    try:
+        said = json.loads(layout.alarms_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) and time.time() - float(said.get("wall", 0)) < STALE_S else None
 
 
 def withdraw(path: Path) -> None:

@@ -58,7 +58,7 @@ def test_what_ran_in_a_worker_that_died_is_interrupted_until_a_person_decides(la
     lab.until_idle()
     assert lab.worker_pid() != pid and disagreements(lab) == []
     standing = lab.status()
-    assert [item["id"] for item in standing["interrupted"]] == [ran] and standing["interrupted"][0]["what_to_do"].startswith(f"lab queue retry {ran}")
+    assert [item["id"] for item in standing["interrupted"]] == [ran] and standing["interrupted"][0]["next"].startswith(f"lab queue retry {ran}")
     assert not standing["queue"]["is_on"] and "was interrupted" in standing["queue"]["why"]
     assert lab.ledger.item(queued).state == "queued" and lab.done() == [1]
     lab.go("first")

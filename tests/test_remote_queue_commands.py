@@ -88,7 +88,7 @@ def test_status_says_why_the_queue_stands_and_what_somebody_has_to_decide(gatewa
     gateway.answers["lab_whoami"] = answers(name="alice", role="scientist", lab="demo", version="0.3.0")
     gateway.answers["status"] = answers(manager_state="idle", worker_environment_exists=True)
     stands(gateway, "item i-00001-1f31 of alice (count) failed: it is off; lab queue start goes on with the others",
-           waiting=[row(4, "waiting") | {"what_to_do": "lab queue approve i-00004-1f34"}])
+           waiting=[row(4, "waiting") | {"next": "lab queue approve i-00004-1f34"}])
     _, out, _ = queue("status")
     assert out.splitlines()[2:] == ["queue    2 queued; it stands: item i-00001-1f31 of alice (count) failed: it is off; lab queue start goes on with the others",
                                     "waiting  i-00004-1f34 count of alice: lab queue approve i-00004-1f34"]

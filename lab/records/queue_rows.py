@@ -120,6 +120,15 @@ class ItemRow:
         """One line for people: which it is, and whose."""
         return f"item {self.id} of {self.user} ({self.name})"
 
+    @property
+    def next(self) -> str:
+        """With what a person decides about it; empty: nobody has to."""
+        if self.state == "waiting":
+            return f"lab queue approve {self.id}, or lab queue reject {self.id} WHY"
+        if self.state == "interrupted" and not self.decided:
+            return f"lab queue retry {self.id}, or lab queue dismiss {self.id}"
+        return ""
+
 
 @dataclass(frozen=True)
 class ErrandRow:

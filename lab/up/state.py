@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,15 +13,12 @@ from lab.layout import Layout
 from lab.records.ledger import Ledger
 from lab.records.queue_rows import ItemRow
 from lab.records.status import status_of
-from lab.remote.steward.going import Going
+from lab.remote.steward.going import Going, standstill
 from lab.up import events, queue, redis
 from lab.up.events import Event
 from lab.up.service import configuration
 from lab.up.services import ORDER
 from lab.up.supervisor import State, Supervisor
-
-STALE_S = 10.0
-"""Wall seconds after which what the worker has written of alarms is no longer believed."""
 
 N_NOTICES = 4
 """Notices that are shown."""
@@ -53,7 +48,7 @@ def laboratory_state(home: Home) -> dict[str, Any] | None:
     found = {
         "lab": layout.lab, "home": layout.home, "gateway": layout.gateway.removeprefix("tcp://"), "is_supervised": states is not None or layout.is_under_systemd,
         "services": services, "queue": manager, "lease": None if holder is None else {"who": holder.who, "what": holder.what, "since": holder.since},
-        "alarms": _alarms(layout)}
+        "alarms": presence.alarms(layout)}
     return {**found, "next": list(_next_steps(layout, found))}
 
 
@@ -88,9 +83,8 @@ def items_state(ledger: Ledger) -> dict[str, Any]:
     return {
         "running": [{**_item(row), **_progress(ledger, row)} for row in rows if row.state == "running"],
         "n_queued": sum(row.state == "queued" for row in rows),
-        "waiting": [{**_item(row), "next": f"lab queue approve {row.id}"} for row in rows if row.state == "waiting"],
-        "interrupted": [{**_item(row), "next": f"lab queue retry {row.id}   or: lab queue dismiss {row.id}"}
-                        for row in rows if row.state == "interrupted" and not row.decided]}
+        "waiting": [{**_item(row), "next": row.next} for row in rows if row.state == "waiting"],
+        "interrupted": [{**_item(row), "next": row.next} for row in rows if row.state == "interrupted" and not row.decided]}
 
 
 def _item(row: ItemRow) -> dict[str, Any]:
@@ -170,27 +164,9 @@ def _manager(layout: Layout, holder: lease.Holder | None) -> dict[str, Any] | No
 
 def _going(layout: Layout, holder: lease.Holder | None) -> dict[str, Any]:
     """``is_on``: whether what is queued begins by itself; ``why`` nothing begins, empty when nothing keeps it."""
-    going = Going.load(layout)
-    why = going.why if going is not None else ""
-    if not why and holder is not None and not _is_workers(layout, holder):
-        why = f"the laboratory is controlled by {holder.words}; the queue goes on when they give it back"
+    going, worker = Going.load(layout), presence.worker(layout)
     does_start = configuration(layout).remote.autostart
-    return {"is_on": does_start and (going is None or going.is_on), "why": why}
-
-
-def _alarms(layout: Layout) -> dict[str, Any] | None:
-    """What the worker says is wrong with instruments and interlocks; None when it has not said for a while."""
-    try:
-        said: dict[str, Any] = json.loads(layout.alarms_file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return said if time.time() - float(said.get("wall", 0)) < STALE_S else None
-
-
-def _is_workers(layout: Layout, holder: lease.Holder) -> bool:
-    """Whether it is the queue itself that controls the laboratory."""
-    found = presence.worker(layout)
-    return found is not None and found.process == holder.process
+    return {"is_on": does_start and (going is None or going.is_on), "why": standstill(going, holder, None if worker is None else worker.process)}
 
 
 # ---------------------------------------------------------------------------------------------- what to do

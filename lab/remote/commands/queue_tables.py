@@ -95,7 +95,7 @@ def render_status(status: Row, who: Row) -> RenderableType:
     ]
     lines += [Text(f"running  {item['id']} {plain(item['name'])} of {plain(item['user'])}: lab queue watch") for item in standing["running"]]
     for word, items in (("waiting", standing["waiting"]), ("interrupted", standing["interrupted"])):
-        lines += [Text(f"{word}  {item['id']} {plain(item['name'])} of {plain(item['user'])}: {item['what_to_do']}", "yellow") for item in items]
+        lines += [Text(f"{word}  {item['id']} {plain(item['name'])} of {plain(item['user'])}: {item['next']}", "yellow") for item in items]
     if status.get("queue_stop_pending"):
         lines.append(Text("stops after the item that runs", "yellow"))
     return Group(*lines)

@@ -150,6 +150,7 @@ class Gateway:
                 log.warning("%s: the key was revoked; %d connections ended", key.name if key else "somebody", len(connections))
                 entry = entry_of(_who(key), "connect", "", "ended: revoked key") if key else Entry("", "", public, "connect", "", "ended: unknown key")
                 self._audit.note(entry)
+
     def _allowance(self, public: str) -> Allowance:
         if public not in self._allowances:
             self._allowances[public] = Allowance(self._traffic, time.monotonic())

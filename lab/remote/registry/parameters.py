@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,7 +36,7 @@ MOST_ALLOWED = 60
 
 
 @dataclass(frozen=True)
-class Parameter:
+class Parameter(ABC):
     """What all parameters have.
 
     Parameters
@@ -60,13 +61,13 @@ class Parameter:
         return self.default is REQUIRED
 
     @property
+    @abstractmethod
     def annotation(self) -> Any:
         """Of the worker's function: plain types only, so that the RE Manager resolves no name in them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def problems(self, given: Any) -> list[Problem]:
         """What is wrong with a value; empty when it is allowed."""
-        raise NotImplementedError
 
     def normal(self, given: Any) -> Any:
         """An allowed value, written in one way: 1 and 1.0 are the same number."""

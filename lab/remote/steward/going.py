@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from lab.layout import Layout, write_for_owner
+from lab.lease import Holder
+from lab.records.process import Process
 
 Cause = Literal["", "failed", "interrupted", "stopped"]
 
@@ -53,6 +55,24 @@ class Going:
             return cls(**json.loads(_file(layout).read_text()))
         except FileNotFoundError:
             return None
+
+
+def standstill(going: Going | None, held: Holder | None, worker: Process | None) -> str:
+    """Why nothing begins, although it is queued; empty: nothing keeps it.
+
+    Parameters
+    ----------
+    going : Going, optional
+    held : Holder, optional
+        Of the laboratory's lease.
+    worker : Process, optional
+        To which the lease may belong without keeping anything.
+    """
+    if going is not None and going.why:
+        return going.why
+    if held is None or held.process == worker:
+        return ""
+    return f"the laboratory is controlled by {held.words}; the queue goes on when they give it back"
 
 
 def _file(layout: Layout) -> Path:

@@ -19,7 +19,7 @@ from lab.lease import Holder, holder
 from lab.records.ledger import Ledger
 from lab.records.process import Process
 from lab.records.queue_rows import ItemRow
-from lab.remote.steward.going import Cause, Going
+from lab.remote.steward.going import Cause, Going, standstill
 from lab.remote.steward.keeper import Keeper
 from lab.remote.steward.re_manager import ManagerGone, REManager
 from lab.remote.steward.retrying import retry_of
@@ -275,13 +275,10 @@ class Watch:
 
     def standstill(self) -> str:
         """Why nothing begins, although it is queued; empty: nothing keeps it."""
-        if self.going.why:
-            return self.going.why
         try:
-            held = self.held_by()
+            return standstill(self.going, holder(self._home), self.worker)
         except LeaseError as error:
             return str(error)
-        return "" if held is None else f"the laboratory is controlled by {held.words}; the queue goes on when they give it back"
 
     def _why_it_stopped(self) -> str | None:
         """Which item ended badly since the queue was started; None: the RE Manager has forgotten that it runs by itself."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lab.core.errors import LeaseError
+from lab import presence
+from lab.core.errors import LeaseError, ServiceError
 from lab.lease import holder
 from lab.remote.access.who import Who
 from lab.remote.steward.items_desk import told
@@ -26,10 +26,8 @@ def lab_status(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, 
         "queue": {"is_on": watch.going.is_on and steward.lab.remote.autostart, "runs_by_itself": steward.lab.remote.autostart, "why": watch.standstill(),
                   "since": watch.going.since_wall, "n_queued": len(ledger.items(("queued",))), **_of_manager(steward)},
         "running": [told(item) for item in running],
-        "waiting": [told(item) | {"what_to_do": f"lab queue approve {item.id}, or lab queue reject {item.id}"}
-                    for item in ledger.items(("waiting",))],
-        "interrupted": [told(item) | {"what_to_do": f"lab queue retry {item.id}, or lab queue dismiss {item.id}"}
-                        for item in watch.undecided()],
+        "waiting": [told(item) | {"next": item.next} for item in ledger.items(("waiting",))],
+        "interrupted": [told(item) | {"next": item.next} for item in watch.undecided()],
         "lease": _lease(steward), "alarms": _alarms(steward), "notices": [asdict(notice) for notice in ledger.notices(limit=_NOTICES)]}
 
 
@@ -52,15 +50,12 @@ def _lease(steward: Steward) -> dict[str, Any] | None:
 
 
 def _alarms(steward: Steward) -> dict[str, Any]:
-    """As the worker wrote them last; of a worker that is gone nobody knows."""
-    worker = steward.watch.worker
-    if worker is None or worker.is_gone():
-        return {"wall": None, "instruments": {}, "interlocks": {}, "is_known": False}
+    """As the worker wrote them last; of a worker that is gone, or stands still, nobody knows."""
     try:
-        found = json.loads(steward.layout.alarms_file.read_text())
-        return {**found, "is_known": True}
-    except (OSError, ValueError):
-        return {"wall": None, "instruments": {}, "interlocks": {}, "is_known": False}
+        found = presence.alarms(steward.layout)
+    except ServiceError:  # it wrote nothing that can be read
+        found = None
+    return {"wall": None, "instruments": {}, "interlocks": {}, "is_known": False} if found is None else {**found, "is_known": True}
 
 
 def ping(steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:
