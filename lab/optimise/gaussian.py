@@ -1,8 +1,7 @@
 """Gaussian processes: what is expected where, and how surely.
 
-Zero mean, Matern-5/2 kernel with a length scale of its own for each group of columns (Rasmussen and Williams 2006,
-Gaussian Processes for Machine Learning, eqs. 2.25, 2.26, 4.17), noise told per observation plus a part that is the same
-for all. The most probable parameters of the kernel are found in `lab.optimise.likelihood`.
+Matern-5/2 kernel with a length scale of its own for each group of columns (Rasmussen and Williams 2006, Gaussian Processes for
+Machine Learning, eqs. 2.25, 2.26, 4.17), a mean of 0 or a trend, noise that is told or learned. The most probable parameters of the kernel are found in `lab.optimise.likelihood`.
 
 numpy and scipy: at the sizes of a campaign, torch's cost per operation is larger than the arithmetic.
 """
@@ -10,6 +9,8 @@ numpy and scipy: at the sizes of a campaign, torch's cost per operation is large
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import lapack
@@ -29,6 +30,36 @@ class ModelFailed(Exception):
     """No model can be had of the data; never leaves this package."""
 
 
+class Basis(Protocol):
+    """Functions of the point that an outcome may follow."""
+
+    def values(self, x: Array) -> Array:
+        """Shape (n, k), at model coordinates `x`, shape (n, d)."""
+        ...
+
+    def slopes(self, x: Array) -> tuple[Array, Array]:
+        """At one point, shape (d,): values, shape (k,), and gradients, shape (k, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trend:
+    """What is expected before anything is measured: functions of the point, each so many times.
+
+    How many times is known to be `weight`, with the standard deviation `deviation`; the data then tell it more surely (Rasmussen and
+    Williams 2006, section 2.7). Both have the shape (k,).
+    """
+
+    basis: Basis
+    weight: Array
+    deviation: Array
+
+    def at(self, x: Array) -> tuple[Array, Array]:
+        """At `x`, shape (n, d): what is expected, shape (n,), and the functions in units of their deviations, shape (n, k)."""
+        values = self.basis.values(x)
+        return values @ self.weight, values * self.deviation
+
+
 @dataclass(frozen=True)
 class Data:
     """What a Gaussian process is conditioned on.
@@ -40,23 +71,44 @@ class Data:
     y : ndarray, shape (n,)
         Outcomes, with mean near 0 and standard deviation near 1.
     told : ndarray, shape (n,)
-        Variance of the noise of each outcome, in the unit of `y` squared; 0 where nothing was told.
+        Variance of the noise of each outcome that is known, in the unit of `y` squared.
     groups : ndarray of int, shape (d,)
         Which length scale each column has, 0..g-1.
+    share : ndarray, shape (n,), or None
+        How many times the learned variance each outcome has besides: 0 where its own was told, 1/k for the mean of k. None: once, all.
+    within : tuple of two floats
+        Degrees of freedom and sum of squares of what was averaged, about its means: they tell of the learned variance alone.
+    trend : Trend or None
+        What is expected before anything is measured, besides 0.
     """
 
     X: Array
     y: Array
     told: Array
     groups: Array
+    share: Array | None = None
+    within: tuple[float, float] = (0.0, 0.0)
+    trend: Trend | None = None
 
     @property
     def n_scales(self) -> int:
         return int(self.groups.max()) + 1
 
+    @property
+    def shares(self) -> Array:
+        """`share`, written out."""
+        return np.ones(len(self.y)) if self.share is None else self.share
+
     def only(self, which: Array) -> Data:
         """Some of the observations."""
-        return replace(self, X=self.X[which], y=self.y[which], told=self.told[which])
+        return replace(self, X=self.X[which], y=self.y[which], told=self.told[which], share=None if self.share is None else self.share[which])
+
+    def before(self) -> tuple[Array, Array]:
+        """What was expected of the observations before they were made, shape (n,), and what of their covariance the trend makes, shape (n, n)."""
+        if self.trend is None:
+            return np.zeros(len(self.y)), np.zeros((len(self.y),) * 2)
+        mean, spread = self.trend.at(self.X)
+        return mean, spread @ spread.T
 
 
 @dataclass(frozen=True)
@@ -139,20 +191,24 @@ class Posterior:
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and variance, shapes (n,) and (n,), at model coordinates `x`, shape (n, d)."""
-        k, _ = self.kernel.covariance(x / self._widths, self._z)
+        mean, variance, k = self._before(x)
         v = lapack.dtrtrs(self._factor, k.T, lower=1)[0]
-        return k @ self._weights, np.maximum(self.kernel.amplitude - np.einsum("ij,ij->j", v, v), self._least)
+        return mean + k @ self._weights, np.maximum(variance - np.einsum("ij,ij->j", v, v), self._least)
 
     def means(self, x: Array) -> Array:
         """The mean alone, shape (n,), at `x`, shape (n, d): for very many points."""
-        return self.kernel.covariance(x / self._widths, self._z)[0] @ self._weights
+        mean, _, k = self._before(x)
+        return mean + k @ self._weights
 
     def joint(self, x: Array) -> tuple[Array, Array]:
         """Mean and covariance matrix, shapes (n,) and (n, n), at `x`, shape (n, d)."""
-        z = x / self._widths
-        k, _ = self.kernel.covariance(z, self._z)
+        mean, _, k = self._before(x)
         v = lapack.dtrtrs(self._factor, k.T, lower=1)[0]
-        return k @ self._weights, self.kernel.covariance(z, z)[0] - v.T @ v
+        own = self.kernel.covariance(x / self._widths, x / self._widths)[0]
+        if self.data.trend is not None:
+            spread = self.data.trend.at(x)[1]
+            own = own + spread @ spread.T
+        return mean + k @ self._weights, own - v.T @ v
 
     def left_out(self) -> tuple[Array, Array]:
         """What all others foretell of each observation: mean, and variance with its noise, shapes (n,).
@@ -168,23 +224,57 @@ class Posterior:
         """Mean and variance at one point, shape (d,), and their gradients, each shape (d,)."""
         z = x / self._widths
         k, slope = self.kernel.covariance(z[None, :], self._z)
-        v = lapack.dpotrs(self._factor, k[0], lower=1)[0]
-        mean, variance = float(k[0] @ self._weights), float(self.kernel.amplitude - k[0] @ v)
         away = -(z - self._z) * slope[0][:, None] / self._widths
-        by_variance = -2.0 * v @ away if variance > self._least else np.zeros(len(x))
-        return mean, max(variance, self._least), self._weights @ away, by_variance
+        mean, variance, by_mean, by_variance = 0.0, self.kernel.amplitude, np.zeros(len(x)), np.zeros(len(x))
+        if self.data.trend is not None:
+            functions, by_functions = self.data.trend.basis.slopes(x)
+            squared = self.data.trend.deviation ** 2
+            k = k + (functions * squared) @ self._functions.T
+            away = away + (self._functions * squared) @ by_functions
+            mean, by_mean = float(functions @ self.data.trend.weight), self.data.trend.weight @ by_functions
+            variance, by_variance = variance + float(functions ** 2 @ squared), 2.0 * (functions * squared) @ by_functions
+        v = lapack.dpotrs(self._factor, k[0], lower=1)[0]
+        mean, variance = mean + float(k[0] @ self._weights), float(variance - k[0] @ v)
+        by_variance = by_variance - 2.0 * v @ away if variance > self._least else np.zeros(len(x))
+        return mean, max(variance, self._least), by_mean + self._weights @ away, by_variance
 
     def expecting(self, x: Array) -> Posterior:
         """The same, when the outcomes at `x`, shape (k, d), turn out as expected: means stay, variances shrink.
 
-        Ginsbourger, Le Riche and Carraro 2010, doi:10.1007/978-3-642-10701-6_6 (the kriging believer).
+        Ginsbourger, Le Riche and Carraro 2010, doi:10.1007/978-3-642-10701-6_6 (the kriging believer). An observation that is what
+        was expected has no weight, and the factor grows by a row.
         """
         if not len(x):
             return self
-        data = self.data
-        told = np.full(len(x), float(np.median(data.told)))
-        return condition(replace(data, X=np.vstack([data.X, x]), y=np.concatenate([data.y, self.predict(x)[0]]),
-                                 told=np.concatenate([data.told, told])), self.kernel)
+        data, n = self.data, len(self.data.y)
+        is_told = data.shares == 0.0
+        told = np.full(len(x), float(np.median(data.told[is_told])) if 2 * is_told.sum() > n else 0.0)
+        share = np.full(len(x), 0.0 if 2 * is_told.sum() > n else 1.0)
+        mean, joint = self.joint(x)
+        joint[np.diag_indices(len(x))] += told + share * self.kernel.noise + max(self.jitter, self._least)
+        below = lapack.dtrtrs(self._factor, self._before(x)[2].T, lower=1)[0]
+        grown = np.zeros((n + len(x),) * 2, order="F")
+        grown[:n, :n], grown[n:, :n] = self._factor, below.T
+        grown[n:, n:], jitter = factor(joint)
+        more = replace(data, X=np.vstack([data.X, x]), y=np.concatenate([data.y, mean]), told=np.concatenate([data.told, told]),
+                       share=np.concatenate([data.shares, share]))
+        return Posterior(more, self.kernel, max(self.jitter, jitter), np.vstack([self._z, x / self._widths]), grown,
+                         np.concatenate([self._weights, np.zeros(len(x))]))
+
+    def _before(self, x: Array) -> tuple[Array, Array, Array]:
+        """What was expected at `x`, shape (n, d), before anything was measured, its variance, and its covariance with what was, shape (n, m)."""
+        k, _ = self.kernel.covariance(x / self._widths, self._z)
+        mean, variance = np.zeros(len(x)), np.full(len(x), self.kernel.amplitude)
+        if self.data.trend is not None:
+            mean, spread = self.data.trend.at(x)
+            k = k + spread @ (self._functions * self.data.trend.deviation).T
+            variance = variance + (spread ** 2).sum(axis=1)
+        return mean, variance, k
+
+    @cached_property
+    def _functions(self) -> Array:
+        """The trend's functions at the observations, shape (n, k)."""
+        return np.zeros((len(self.data.y), 0)) if self.data.trend is None else self.data.trend.basis.values(self.data.X)
 
     def at(self, tail: Array) -> Posterior | Pinned:
         """The same as a function of the first columns alone, the others held at `tail`, shape (e,)."""
@@ -237,6 +327,7 @@ def condition(data: Data, kernel: Kernel) -> Posterior:
     """
     z = data.X / kernel.scales[data.groups]
     K, _ = kernel.covariance(z, z)
-    K[np.diag_indices(len(K))] = kernel.amplitude + kernel.noise + data.told
-    L, jitter = factor(K)
-    return Posterior(data, kernel, jitter, z, L, lapack.dpotrs(L, data.y, lower=1)[0])
+    K[np.diag_indices(len(K))] = kernel.amplitude + kernel.noise * data.shares + data.told
+    mean, common = data.before()
+    L, jitter = factor(K if data.trend is None else K + common)
+    return Posterior(data, kernel, jitter, z, L, lapack.dpotrs(L, data.y - mean, lower=1)[0])

@@ -16,11 +16,14 @@ from scipy.optimize import minimize
 from lab.optimise.gaussian import Data, Kernel, ModelFailed, matern
 from lab.optimise.polytope import Array
 
-FEW = 60
-"""Observations on which every start is tried."""
+FEW, MORE = 60, 200
+"""Observations on which every start is tried, and on which the best is gone on with before all are taken."""
 
 EVALUATIONS = (40, 8)
-"""Most evaluations of the likelihood: per start on few observations, and on all."""
+"""Most evaluations of the likelihood: per start on few observations, and on more (on more than `MORE`, fewer)."""
+
+IMPROBABLE = 1e12
+"""Minus the logarithm of the likelihood where it cannot be had."""
 
 LOWEST, HIGHEST = np.log([1e-2, 1e-3, 1e-6]), np.log([1e3, 1e2, 10.0])
 """Bounds of length scales, amplitude and noise."""
@@ -63,12 +66,14 @@ class Density:
     """
 
     def __init__(self, data: Data, prior: Prior) -> None:
-        self._data, self._n = data, len(data.y)
+        self._n, self._told, self._shares, self._within = len(data.y), data.told, data.shares, data.within
         self._mean, self._width = prior.moments(data.n_scales)
         self._pairs = np.tril_indices(self._n, -1)
         squared = (data.X[self._pairs[0]] - data.X[self._pairs[1]]) ** 2
         self._squared = squared @ np.eye(data.n_scales)[data.groups]
         self._places = self._pairs[0] * self._n + self._pairs[1]
+        mean, common = data.before()
+        self._rest, self._common, self._own = data.y - mean, common.ravel()[self._places], np.diag(common)
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         """Value, and gradient of the same shape as `theta`: length scales, amplitude, noise.
@@ -76,29 +81,32 @@ class Density:
         Rasmussen and Williams 2006, eqs. 5.8 and 5.9. A matrix that cannot be factored counts as improbable, so that
         the line search draws back.
         """
-        n, y = self._n, self._data.y
+        n, y = self._n, self._rest
         inverse_squares, amplitude, noise = np.exp(-2.0 * theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
         near, slope = matern(self._squared @ inverse_squares)
         K = np.zeros((n, n))
-        K.ravel()[self._places] = amplitude * near
-        K[np.diag_indices(n)] = amplitude + noise + self._data.told
+        K.ravel()[self._places] = amplitude * near + self._common
+        K[np.diag_indices(n)] = amplitude + noise * self._shares + self._told + self._own
         # LAPACK works by columns: the lower triangle by rows is its upper one.
         U, info = lapack.dpotrf(K.T, lower=0, overwrite_a=1, clean=0)
         if info:
-            return 1e12, np.zeros_like(theta)
+            return IMPROBABLE, np.zeros_like(theta)
         weights = lapack.dpotrs(U, y, lower=0)[0]
         value = 0.5 * float(y @ weights) + float(np.log(np.diag(U)).sum())
         inverse = lapack.dpotri(U, lower=0, overwrite_c=1)[0].T
         below = inverse.ravel()[self._places] - weights[self._pairs[0]] * weights[self._pairs[1]]
         diagonal = np.diag(inverse) - weights ** 2
         gradient = np.concatenate([amplitude * ((below * slope) @ self._squared) * inverse_squares,
-                                   [amplitude * (float(below @ near) + 0.5 * diagonal.sum()), 0.5 * noise * diagonal.sum()]])
+                                   [amplitude * (float(below @ near) + 0.5 * diagonal.sum()), 0.5 * noise * float(diagonal @ self._shares)]])
+        degrees, squares = self._within
+        value += 0.5 * (degrees * theta[-1] + squares / noise)
+        gradient[-1] += 0.5 * (degrees - squares / noise)
         off = (theta - self._mean) / self._width
         return value + 0.5 * float(off @ off), gradient + off / self._width
 
 
 def fit(data: Data, prior: Prior, start: Kernel | None = None) -> Kernel:
-    """The most probable parameters.
+    """The most probable parameters, sought from several starts.
 
     Parameters
     ----------
@@ -111,18 +119,44 @@ def fit(data: Data, prior: Prior, start: Kernel | None = None) -> Kernel:
         When the likelihood is nowhere finite.
     """
     n = len(data.y)
-    some = data if n <= FEW else data.only(np.unique(np.linspace(0, n - 1, FEW).round().astype(int)))
     low, high = _bounds(data.n_scales)
-    density = Density(some, prior)
     mean, width = prior.moments(data.n_scales)
     short = mean.copy()
     short[:-2] -= width[:-2]
     starts = [mean, short] + ([] if start is None else [_logarithms(start)])
+    density = Density(_some(data, FEW), prior)
     found = [_descend(density, np.clip(theta, low, high), low, high, EVALUATIONS[0]) for theta in starts]
     theta, value = min(found, key=lambda one: one[1])
-    if n > FEW:
-        theta, value = _descend(Density(data, prior), theta, low, high, EVALUATIONS[1])
-    if not (np.isfinite(value) and value < 1e12 and np.isfinite(theta).all()):
+    for size in sorted({min(n, MORE), n}) if n > FEW else ():
+        theta, value = _descend(Density(_some(data, size), prior), theta, low, high, _evaluations(size))
+    return _checked(theta, value, n)
+
+
+def follow(data: Data, prior: Prior, start: Kernel) -> Kernel:
+    """The parameters that were most probable for somewhat fewer observations, and a few steps from there.
+
+    Raises
+    ------
+    ModelFailed
+        When the likelihood is not finite there.
+    """
+    low, high = _bounds(data.n_scales)
+    theta, value = _descend(Density(data, prior), np.clip(_logarithms(start), low, high), low, high, _evaluations(len(data.y)))
+    return _checked(theta, value, len(data.y))
+
+
+def _some(data: Data, n: int) -> Data:
+    """At most `n` observations, spread over their order."""
+    return data if len(data.y) <= n else data.only(np.unique(np.linspace(0, len(data.y) - 1, n).round().astype(int)))
+
+
+def _evaluations(n: int) -> int:
+    """Most evaluations of the likelihood of `n` observations: their cost is bounded."""
+    return int(np.clip(EVALUATIONS[1] * MORE / n, 2, EVALUATIONS[1]))
+
+
+def _checked(theta: Array, value: float, n: int) -> Kernel:
+    if not (np.isfinite(value) and value < IMPROBABLE and np.isfinite(theta).all()):
         raise ModelFailed(f"no parameters of the model explain {n} outcomes")
     return Kernel(np.exp(theta[:-2]), float(np.exp(theta[-2])), float(np.exp(theta[-1])))
 
