@@ -24,9 +24,11 @@ from lab.core.space import Value
 from lab.core.trial import Suggestion, Trial, TrialState
 from lab.optimise.aim import aim_of
 from lab.optimise.ascent import seek
+from lab.optimise.circumstances import Circumstances, circumstances_of
 from lab.optimise.domain import Domain, Points
 from lab.optimise.gaussian import ModelFailed
 from lab.optimise.one_thread import one_thread
+from lab.optimise.schedule import REFERENCE, reference_due
 from lab.optimise.sobol import SobolOptimizer, check_count
 from lab.optimise.starts import candidates, incumbents, mixed
 from lab.optimise.study import Models, Study, study_of
@@ -83,30 +85,35 @@ class BayesianOptimizer:
         with one_thread():
             study = study_of(self._campaign, self._domain, known)
             models: Models | None = None
+            first = around = circumstances_of(self._campaign, self._domain, known)
             for _ in range(n):
                 began = time.process_time()
-                choice, models = self._next(known, study, models)
+                choice, models = self._next(known, study, around, models)
+                around = around.after(choice.values)
                 found.append(Suggestion(choice.values, choice.origin, time.process_time() - began, choice.thought))
                 known.append(Trial(len(known), TrialState.SUGGESTED, choice.values, origin=choice.origin, thought=choice.thought))
                 study = study.with_waiting(self._domain.encode_values(choice.values)[None, :])
-        return found
+        return first.ordered(found)
 
     # ------------------------------------------------------------------------------------------------ one point
 
-    def _next(self, trials: Sequence[Trial], study: Study, models: Models | None) -> tuple[Choice, Models | None]:
+    def _next(self, trials: Sequence[Trial], study: Study, around: Circumstances, models: Models | None) -> tuple[Choice, Models | None]:
         """The next point, and the models if they were needed: they are the same for the next point of the plate."""
         given = next((point for point in self._campaign.optimizer.points if all(dict(t.planned) != point for t in trials)), None)
         if given is not None:
             return Choice(given, "given", {}), models
+        reference = reference_due(self._campaign, trials)
+        if reference is not None:
+            return Choice(reference, REFERENCE, {}), models
         tried = Tried.of(self._domain, trials)
         n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
         if n_live < self._campaign.optimizer.initial:
-            return self._begin(trials, study, tried), models
+            return self._begin(trials, study, around, tried, self._campaign.optimizer.initial - n_live), models
         if len(study.X) < FEWEST:
             return self._spread(trials, tried, "sobol (too few outcomes for a model yet)"), models
         try:
             models = models or study.models(_last_kernels(trials))
-            return self._ask(trials, study, tried, models), models
+            return self._ask(trials, study, around, tried, models), models
         except ModelFailed as error:
             return self._spread(trials, tried, f"sobol (model failed: {error})"), models
 
@@ -114,25 +121,30 @@ class BayesianOptimizer:
         point = self._sobol.next_points(tried, len(trials), 1)
         return Choice(self._domain.values(point)[0], origin, {})
 
-    def _begin(self, trials: Sequence[Trial], study: Study, tried: Tried) -> Choice:
-        """The next initial point; once something has failed, one at which success is likely."""
+    def _begin(self, trials: Sequence[Trial], study: Study, around: Circumstances, tried: Tried, n_left: int) -> Choice:
+        """The next of `n_left` initial points: the nearest, where changes cost something; once something has failed, one at which success is likely."""
         if not len(study.failed):
-            return self._spread(trials, tried, "sobol")
+            if around.durations is None:
+                return self._spread(trials, tried, "sobol")
+            left = self._domain.values(self._sobol.next_points(tried, 0, 1, n_spare=n_left - 1))
+            return Choice(left[around.nearest(left)], "sobol", {})
         points = self._sobol.next_points(tried, len(trials), 1, n_spare=N_LOOKED_AT)
         chance = Acquisition(Models(study, {}, study.success()).chance()).values(self._domain.encode(points))
         best = int(np.argmax(np.minimum(chance, 0.0)))
         return Choice(self._domain.values(points[best:best + 1])[0], "sobol (where success is likely)", {})
 
-    def _ask(self, trials: Sequence[Trial], study: Study, tried: Tried, models: Models) -> Choice:
+    def _ask(self, trials: Sequence[Trial], study: Study, around: Circumstances, tried: Tried, models: Models) -> Choice:
         """The model's point."""
         now = replace(models, study=study).expecting(study.waiting)
         aim = aim_of(self._campaign, now)  # what is under way counts as measured: or its surroundings would be sought again
-        acquisition = Acquisition([*aim.terms(now), *aim.limits(now), *now.chance()])
+        acquisition = Acquisition([*aim.terms(now), *aim.limits(now), *now.chance(), *around.terms()])
         starts = incumbents(self._domain, trials, aim.merit(trials))
-        points, values = seek(self._domain, acquisition, tried, self._candidates, starts, np.random.default_rng(mixed(self._seed, len(trials))))
-        remarks = [*now.remarks]
+        spread = Points.join(self._candidates, around.candidates(self._candidates))
+        points, values = seek(self._domain, acquisition, tried, spread, starts, np.random.default_rng(mixed(self._seed, len(trials))))
+        remarks = [*now.remarks, *around.remarks]
         origin = f"botorch ({'; '.join(remarks)})" if remarks else "botorch"
-        return Choice(self._domain.values(points[:1])[0], origin, self._thought(now, points, values, remarks))
+        chosen = self._domain.values(points[:1])[0]
+        return Choice(chosen, origin, self._thought(now, points, values, remarks) | around.thought(chosen))
 
     def _thought(self, models: Models, points: Points, values: np.ndarray, remarks: Sequence[str]) -> dict[str, Any]:
         """What is written with a suggestion: see docs/decisions/0020."""
