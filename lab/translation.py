@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lab.core.channels import by_name
 from lab.core.config import LabConfig, PumpBank, Syringe, WorldInput
 from lab.core.errors import ConfigError
-from lab.core.question import CampaignConfig, ChoiceSpec, RangeSpec
+from lab.core.question import CampaignConfig, ChoiceSpec, ParameterSpec
 from lab.core.space import Value
 from plans.recipes import RECIPES, Carried, Order, Recipe, Setting
 
@@ -93,16 +93,17 @@ class Translation:
 
     # ---------------------------------------------------------------------------------------------- checks
 
-    def _term(self, number: int, spec: RangeSpec | ChoiceSpec) -> Term:
+    def _term(self, number: int, spec: ParameterSpec) -> Term:
         target, field = spec.sets or spec.name, f"parameters.{number}"
         if target in self._syringes:
-            if isinstance(spec, ChoiceSpec):
-                raise ConfigError(self._file, f"{field}.type", "choice", "range, for the amount of a liquid")
+            if isinstance(spec, ChoiceSpec) or any(isinstance(value, str) for value in spec.extremes):
+                raise ConfigError(self._file, f"{field}.type", spec.type, "range, or fixed to a number, for the amount of a liquid")
+            amounts = [float(value) for value in spec.extremes]
             if spec.unit in VOLUME_UNITS:
-                self._check_volume(f"{field}.bounds", target, *spec.bounds)
+                self._check_volume(f"{field}.{spec.extremes_field}", target, amounts[0], amounts[-1])
                 return Term(spec.name, "volume", target)
-            if spec.bounds[0] < 0:
-                raise ConfigError(self._file, f"{field}.bounds", str(list(spec.bounds)), "shares from 0 up")
+            if amounts[0] < 0:
+                raise ConfigError(self._file, f"{field}.{spec.extremes_field}", str(amounts), "shares from 0 up")
             return Term(spec.name, "share", target)
         setting = self.recipe.settings.get(target)
         if setting is None:
@@ -110,9 +111,8 @@ class Translation:
             raise ConfigError(self._file, f"{field}.{'sets' if spec.sets else 'name'}", repr(target),
                               f"a loaded liquid ({', '.join(self._syringes)}) or a setting of {self.recipe.name} "
                               f"({', '.join(self.recipe.settings)}){hint}")
-        values = spec.bounds if isinstance(spec, RangeSpec) else spec.values
-        for value in values:
-            self._check_setting(f"{field}.{'bounds' if isinstance(spec, RangeSpec) else 'values'}", setting, value)
+        for value in spec.extremes:
+            self._check_setting(f"{field}.{spec.extremes_field}", setting, value)
         return Term(spec.name, "setting", target)
 
     def _check_volume(self, field: str, liquid: str, low: float, high: float) -> None:

@@ -90,20 +90,38 @@ class _Node:
     def value(self, values: Mapping[str, Array]) -> Array:
         if self.parts:
             return _OPERATIONS[self.operation].value(*(part.value(values) for part in self.parts))
-        return values[self.name] if self.name else np.float64(self.number)
+        return values[self.name] if self.name else np.asarray(self.number)
 
     def slope(self, values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
         """Value and derivatives by those names that it depends on (forward mode)."""
         if not self.parts:
-            return self.value(values), {self.name: np.float64(1.0)} if self.name else {}
+            return self.value(values), {self.name: np.asarray(1.0)} if self.name else {}
         inner = [part.slope(values) for part in self.parts]
         arguments = [value for value, _ in inner]
         result = _OPERATIONS[self.operation].value(*arguments)
         total: dict[str, Array] = {}
         for partial, (_, slopes) in zip(_OPERATIONS[self.operation].partials(arguments, result), inner, strict=True):
             for name, slope in slopes.items():
-                total[name] = total.get(name, np.float64(0.0)) + partial * slope
+                total[name] = total.get(name, np.asarray(0.0)) + partial * slope
         return result, total
+
+    def linear(self) -> tuple[dict[str, float], float] | None:
+        """Coefficients and constant; None when it is not linear in its names."""
+        if not self.parts:
+            return ({self.name: 1.0}, 0.0) if self.name else ({}, self.number)
+        found = [part.linear() for part in self.parts]
+        if any(one is None for one in found) or self.operation not in ("minus", "+", "-", "*", "/"):
+            return None
+        (a, a0), (b, b0) = (one for one in (found[0], found[-1]) if one is not None)
+        if self.operation == "minus":
+            return {name: -c for name, c in a.items()}, -a0
+        if self.operation in "+-":
+            sign = 1.0 if self.operation == "+" else -1.0
+            return {name: a.get(name, 0.0) + sign * b.get(name, 0.0) for name in [*a, *b]}, a0 + sign * b0
+        if self.operation == "*" and not (a and b):
+            factor, terms, constant = (b0, a, a0) if not b else (a0, b, b0)
+            return {name: factor * c for name, c in terms.items()}, factor * constant
+        return None if b or b0 == 0.0 else ({name: c / b0 for name, c in a.items()}, a0 / b0)
 
     def names(self) -> tuple[str, ...]:
         own = (self.name,) if self.name else ()
@@ -155,6 +173,10 @@ class Expression:
         found = np.where(np.isfinite(found), found, np.nan)
         shape = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
         return np.broadcast_to(found, shape).copy() if shape else float(found)
+
+    def linear(self) -> tuple[dict[str, float], float] | None:
+        """Coefficients by name, and the constant, of a linear expression (as it is written: ``a*a / a`` is none); None of any other."""
+        return self._tree.linear()
 
     def gradient(self, values: Mapping[str, Number]) -> tuple[Number, dict[str, Number]]:
         """Its value, and its derivative by each of `names`; not-a-number where one is no finite number.
@@ -212,7 +234,7 @@ def _tree(text: str) -> ast.expr:
 def _checked(tree: ast.expr, text: str, names: Sequence[str]) -> _Node:
     if sum(1 for _ in ast.walk(tree)) > 3 * LARGEST:  # the walk counts operators and contexts, too
         raise ValueError(f"given {text!r}; allowed: an expression of at most {LARGEST} operations and operands")
-    return _Reader(text, frozenset(names)).read(tree, 0)
+    return _Reader(text, tuple(names)).read(tree, 0)
 
 
 @dataclass(frozen=True)
@@ -220,7 +242,7 @@ class _Reader:
     """From Python's syntax tree to nodes; everything that is not known is refused."""
 
     text: str
-    allowed: frozenset[str]
+    allowed: tuple[str, ...]
 
     def read(self, node: ast.expr, depth: int) -> _Node:
         if depth > DEEPEST:
@@ -229,7 +251,7 @@ class _Reader:
             return self._number(node.value)
         if isinstance(node, ast.Name):
             if node.id not in self.allowed:
-                raise self._refusal(f"numbers, {', '.join((*sorted(self.allowed), *FUNCTIONS))}", f"{node.id} is not known")
+                raise self._refusal(f"numbers, {', '.join((*self.allowed, *FUNCTIONS))}", f"{node.id} is not known")
             return _Node(name=node.id)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             inner = self.read(node.operand, depth + 1)

@@ -6,13 +6,24 @@ campaign names into it, so that the ledger holds everything that suggestions are
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lab.core.config import Limits, Name, Positive
 from lab.core.recovery import Recovery
-from lab.core.space import ChoiceParameter, LinearConstraint, Parameter, RangeParameter, Space
+from lab.core.space import (
+    ChoiceParameter,
+    ExpressionConstraint,
+    FixedParameter,
+    LinearConstraint,
+    Parameter,
+    RangeParameter,
+    Space,
+    constrainable,
+    parse_constraint,
+)
+from lab.core.table import check_candidates
 
 Scalar = float | int | str
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -37,14 +48,65 @@ class RangeSpec(_Model):
     unit: str = ""
     sets: str = ""
     """What the recipe sets by it, where that is not its own name."""
+    scaled_by: Limits | None = None
+    """The bounds by which the model scales it, where they are not these: those before they were narrowed, so that what was measured keeps its place."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> RangeSpec:
         _ = self.parameter()
         return self
 
+    extremes_field: ClassVar[str] = "bounds"
+
+    @property
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Values between which all others are, or all there are; they stand in `extremes_field`."""
+        return self.bounds
+
     def parameter(self) -> RangeParameter:
-        return RangeParameter(self.name, *self.bounds, is_integer=self.type == "integer", is_log=self.scale == "log", unit=self.unit)
+        return RangeParameter(self.name, *self.bounds, is_integer=self.type == "integer", is_log=self.scale == "log", unit=self.unit,
+                              scaled_by=self.scaled_by)
+
+    def narrowed(self, low: float, high: float) -> RangeSpec | FixedSpec:
+        """The same within other bounds; with one value left, that value. The model goes on to scale it by the first bounds.
+
+        Raises
+        ------
+        ValueError
+            For bounds that are none, or the wrong way round.
+        """
+        scaled_by = self.bounds if self.scaled_by is None else self.scaled_by
+        if low == high:
+            value = int(low) if self.type == "integer" and float(low).is_integer() else low
+            return FixedSpec(name=self.name, type="fixed", value=value, unit=self.unit, sets=self.sets, scaled_by=scaled_by)
+        return RangeSpec(name=self.name, type=self.type, bounds=(low, high), scale=self.scale, unit=self.unit, sets=self.sets, scaled_by=scaled_by)
+
+
+class FixedSpec(_Model):
+    """``{name: anneal_time_s, type: fixed, value: 600}``: the same in every suggestion."""
+
+    name: Name
+    type: Literal["fixed"]
+    value: Scalar
+    unit: str = ""
+    sets: str = ""
+    scaled_by: Limits | None = None
+    """As of a range, of which this value is left; the model keeps what was measured at others apart."""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> FixedSpec:
+        _ = self.parameter()
+        return self
+
+    extremes_field: ClassVar[str] = "value"
+
+    @property
+    def extremes(self) -> tuple[Scalar, ...]:
+        """The one value."""
+        return (self.value,)
+
+    def parameter(self) -> FixedParameter:
+        return FixedParameter(self.name, self.value, self.unit, self.scaled_by)
 
 
 class ChoiceSpec(_Model):
@@ -63,11 +125,33 @@ class ChoiceSpec(_Model):
 
     @model_validator(mode="after")
     def _is_sound(self) -> ChoiceSpec:
+        texts = [str(value) for value in self.values]
+        for field, given in (("descriptors", self.descriptors), ("smiles", self.smiles)):
+            if given and set(given) != set(texts):
+                raise ValueError(f"{field}: given {', '.join(given)}; allowed: one entry for each of {', '.join(texts)}")
+        if self.descriptors:
+            lengths = {len(numbers) for numbers in self.descriptors.values()}
+            if len(lengths) > 1 or 0 in lengths:
+                raise ValueError(f"descriptors: given lists of {', '.join(map(str, sorted(lengths)))} numbers; allowed: as many numbers for each value, at least one")
+            if len(set(self.descriptors.values())) == 1:
+                raise ValueError("descriptors: given the same numbers for all values; allowed: numbers that differ")
         _ = self.parameter()
         return self
 
+    extremes_field: ClassVar[str] = "values"
+
+    @property
+    def extremes(self) -> tuple[Scalar, ...]:
+        """All its values."""
+        return self.values
+
     def parameter(self) -> ChoiceParameter:
-        return ChoiceParameter(self.name, self.values, self.is_ordered)
+        texts = [str(value) for value in self.values]
+        return ChoiceParameter(self.name, self.values, self.is_ordered, tuple(self.descriptors[text] for text in texts if self.descriptors),
+                               tuple(self.smiles[text] for text in texts if self.smiles))
+
+
+ParameterSpec = Annotated[RangeSpec | ChoiceSpec | FixedSpec, Field(discriminator="type")]
 
 
 class ContextSpec(_Model):
@@ -267,7 +351,7 @@ class CampaignConfig(_Model):
     """Recipe settings that stay the same in all trials (see the recipe's docstring)."""
     liquids: dict[Name, Annotated[int, Field(ge=0, le=99)]] = Field(default_factory=dict)
     """What is loaded in the pumps for this campaign: liquid -> pump address; replaces lab.yaml's."""
-    parameters: Annotated[tuple[Annotated[RangeSpec | ChoiceSpec, Field(discriminator="type")], ...], Field(min_length=1)]
+    parameters: Annotated[tuple[ParameterSpec, ...], Field(min_length=1)]
     constraints: tuple[str, ...] = ()
     candidates: Table | None = None
     """The only points that can be tried, a column for each parameter: a library of ready substrates, a list of what can be bought."""
@@ -291,6 +375,8 @@ class CampaignConfig(_Model):
     @model_validator(mode="after")
     def _parses(self) -> CampaignConfig:
         _ = self.space, self.outcome_limits
+        if self.candidates is not None:
+            check_candidates(self.space, self.candidates.columns, self.candidates.rows)
         self._check_points()
         self._check_engine()
         scale = self.evaluate.full_scale
@@ -301,14 +387,15 @@ class CampaignConfig(_Model):
     @property
     def space(self) -> Space:
         parameters: tuple[Parameter, ...] = tuple(p.parameter() for p in self.parameters)
-        ranges = [p.name for p in parameters if isinstance(p, RangeParameter)]
+        names = constrainable(parameters)
         constraints = []
         for number, text in enumerate(self.constraints):
             try:
-                constraints.append(LinearConstraint.parse(text, ranges))
+                constraints.append(parse_constraint(text, names))
             except ValueError as error:
                 raise ValueError(f"constraints.{number}: {error}") from error
-        return Space(parameters, tuple(constraints))
+        return Space(parameters, tuple(c for c in constraints if isinstance(c, LinearConstraint)),
+                     tuple(c for c in constraints if isinstance(c, ExpressionConstraint)))
 
     def _check_engine(self) -> None:
         """Only the engine ``botorch`` knows everything that a campaign can say."""
@@ -316,6 +403,8 @@ class CampaignConfig(_Model):
         special = [name for name in ("candidates", "safety", "fidelity", "drift", "durations", "prior", "prior_mean", "context", "stop") if getattr(self, name)]
         if len(self.objectives) > 1 or self.objective.goal == "target":
             special.append("objectives")
+        if self.space.nonlinear:
+            special.append("constraints that are not linear")
         cannot = {"ax": special, "sobol": [name for name in special if name in ("candidates", "safety")]}.get(engine, [])
         if cannot:
             raise ValueError(f"optimizer.engine: given {engine} with {', '.join(cannot)}; allowed: botorch")

@@ -1,105 +1,18 @@
-"""The search space: parameters and linear constraints, as value objects. No optimiser knows here."""
+"""The search space: parameters, and constraints between them, as value objects. No optimiser knows here."""
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-Value = float | int | str | bool
-"""What one parameter of one suggestion holds."""
+from lab.core.expression import Expression, Number, Operator, parse_comparison
+from lab.core.parameters import SUM_TOLERANCE, ChoiceParameter, FixedParameter, Parameter, RangeParameter, Value
 
-Operator = Literal["<=", ">=", "=="]
-
-SUM_TOLERANCE = 1e-9
-"""Largest error of an equality constraint in a suggestion, relative to its bound."""
-
-
-@dataclass(frozen=True)
-class RangeParameter:
-    """A number in ``low..high`` (both included).
-
-    Parameters
-    ----------
-    name : str
-    low, high : float
-        Bounds, low < high; both > 0 when `is_log`.
-    is_integer : bool
-        Only whole numbers are suggested.
-    is_log : bool
-        Searched on a logarithmic scale.
-    unit : str
-    """
-
-    name: str
-    low: float
-    high: float
-    is_integer: bool = False
-    is_log: bool = False
-    unit: str = ""
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"bounds: given [{self.low:g}, {self.high:g}]; allowed: two finite numbers, the lower one first")
-        if self.is_log and self.low <= 0:
-            raise ValueError(f"bounds: given [{self.low:g}, {self.high:g}]; allowed: above 0 on a log scale")
-        if self.is_integer and not (float(self.low).is_integer() and float(self.high).is_integer()):
-            raise ValueError(f"bounds: given [{self.low:g}, {self.high:g}]; allowed: whole numbers for an integer")
-
-    @property
-    def allowed(self) -> str:
-        """What it may be, in words."""
-        return f"{'a whole number in ' if self.is_integer else ''}{self.low:g}..{self.high:g} {self.unit}".rstrip()
-
-    def problem(self, value: Value, tolerance: float = SUM_TOLERANCE) -> str:
-        """Why `value` is not allowed; empty when it is."""
-        if isinstance(value, (str, bool)) or not np.isfinite(value):
-            return f"{self.name}: given {value!r}; allowed: a number in {self.low:g}..{self.high:g} {self.unit}".rstrip()
-        slack = tolerance * max(1.0, abs(self.low), abs(self.high))
-        if not self.low - slack <= value <= self.high + slack:
-            return " ".join(f"{self.name}: {value:g} {self.unit} is outside {self.low:g}..{self.high:g} {self.unit}".split())
-        if self.is_integer and not float(value).is_integer():
-            return f"{self.name}: given {value!r}; allowed: a whole number"
-        return ""
-
-
-@dataclass(frozen=True)
-class ChoiceParameter:
-    """One of a list.
-
-    Parameters
-    ----------
-    name : str
-    values : tuple
-        At least two different values, all text or all numbers.
-    is_ordered : bool
-        Neighbours in the list are alike.
-    """
-
-    name: str
-    values: tuple[Value, ...]
-    is_ordered: bool = False
-
-    def __post_init__(self) -> None:
-        if len(set(self.values)) < 2 or len(set(self.values)) != len(self.values):
-            raise ValueError(f"values: given {list(self.values)}; allowed: at least two, all different")
-
-    @property
-    def allowed(self) -> str:
-        """What it may be, in words."""
-        return ", ".join(map(str, self.values))
-
-    def problem(self, value: Value, tolerance: float = SUM_TOLERANCE) -> str:
-        """Why `value` is not allowed; empty when it is."""
-        if value in self.values:
-            return ""
-        return f"{self.name}: given {value!r}; allowed: {', '.join(map(str, self.values))}"
-
-
-Parameter = RangeParameter | ChoiceParameter
+__all__ = ["SUM_TOLERANCE", "ChoiceParameter", "Constraint", "ExpressionConstraint", "FixedParameter", "LinearConstraint", "Parameter",
+           "RangeParameter", "Space", "Value", "constrainable", "parse_constraint"]
 
 
 @dataclass(frozen=True)
@@ -147,66 +60,96 @@ class LinearConstraint:
         ValueError
             For anything that is not linear, an unknown name, or an operator other than ``<= >= ==``.
         """
-        operators: dict[type[ast.cmpop], Operator] = {ast.LtE: "<=", ast.GtE: ">=", ast.Eq: "=="}
-        try:
-            tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # what Python's parser says of text that is none, or too deep
-            raise ValueError(f"given {text!r}; allowed: a linear expression such as 'a + 2*b <= 1'") from error
-        if not (isinstance(tree, ast.Compare) and len(tree.ops) == 1 and type(tree.ops[0]) in operators):
-            raise ValueError(f"given {text!r}; allowed: one comparison with <=, >= or ==")
-        try:
-            left, left_constant = _linear(tree.left, text, names)
-            right, right_constant = _linear(tree.comparators[0], text, names)
-        except (OverflowError, RecursionError) as error:
-            raise ValueError(f"given {text!r}; allowed: a linear expression of numbers such as 'a + 2*b <= 1'") from error
-        total = {name: left.get(name, 0.0) - right.get(name, 0.0) for name in [*left, *right]}
-        total = {name: c for name, c in total.items() if c != 0.0}
-        if not total:
-            raise ValueError(f"given {text!r}; allowed: a constraint on at least one of {', '.join(names)}")
-        bound = right_constant - left_constant
-        if not np.isfinite([bound, *total.values()]).all():
-            raise ValueError(f"given {text!r}; allowed: finite numbers")
-        return cls(tuple(total.items()), operators[type(tree.ops[0])], bound)
+        found = parse_constraint(text, names)
+        if not isinstance(found, LinearConstraint):
+            raise ValueError(f"given {text!r}; allowed: a linear expression such as 'a + 2*b <= 1'")
+        return found
 
 
-def _linear(node: ast.expr, text: str, names: Sequence[str]) -> tuple[dict[str, float], float]:
-    """Coefficients and constant of a linear expression tree."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
-        return {}, float(node.value)
-    if isinstance(node, ast.Name):
-        if node.id not in names:
-            raise ValueError(f"given {text!r}: {node.id} is no range parameter; allowed: {', '.join(names)}")
-        return {node.id: 1.0}, 0.0
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-        terms, constant = _linear(node.operand, text, names)
-        sign = -1.0 if isinstance(node.op, ast.USub) else 1.0
-        return {n: sign * c for n, c in terms.items()}, sign * constant
-    if isinstance(node, ast.BinOp):
-        a, a0 = _linear(node.left, text, names)
-        b, b0 = _linear(node.right, text, names)
-        if isinstance(node.op, (ast.Add, ast.Sub)):
-            sign = 1.0 if isinstance(node.op, ast.Add) else -1.0
-            return {n: a.get(n, 0.0) + sign * b.get(n, 0.0) for n in [*a, *b]}, a0 + sign * b0
-        if isinstance(node.op, ast.Mult) and (not a or not b):
-            factor, terms, constant = (a0, b, b0) if not a else (b0, a, a0)
-            return {n: factor * c for n, c in terms.items()}, factor * constant
-        if isinstance(node.op, ast.Div) and not b and b0 != 0.0:
-            return {n: c / b0 for n, c in a.items()}, a0 / b0
-    raise ValueError(f"given {text!r}; allowed: a linear expression such as 'a + 2*b <= 1'")
+@dataclass(frozen=True)
+class ExpressionConstraint:
+    """``left operator right``, not linear, over numbers among the parameters: ``"a * b <= 3"``; made by `parse_constraint`."""
+
+    text: str
+    left: Expression
+    operator: Literal["<=", ">="]
+    right: Expression
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.left.names, *self.right.names]))
+
+    def left_side(self, values: Mapping[str, Value]) -> float:
+        """The left side, in the unit of the right one; not-a-number where it is no finite number."""
+        return float(self.left.where_defined({name: float(values[name]) for name in self.names}))
+
+    def is_met(self, values: Mapping[str, Value], tolerance: float = SUM_TOLERANCE) -> bool:
+        """Whether `values` keep it, to `tolerance` relative to the right side (absolute below 1). It is not where it is no number."""
+        numbers = {name: float(values[name]) for name in self.names}
+        bound = float(self.right.where_defined(numbers))
+        return bool(self.excess(numbers) <= tolerance * max(1.0, abs(bound)))
+
+    def excess(self, values: Mapping[str, Number]) -> Number:
+        """How far it is from being met: at most 0 where it is; a float of floats, an array of arrays; not-a-number where it is no finite number."""
+        left, right = self.left.where_defined(values), self.right.where_defined(values)
+        return left - right if self.operator == "<=" else right - left
+
+    def slope(self, values: Mapping[str, Number]) -> dict[str, Number]:
+        """Derivatives of `excess` by each of `names`."""
+        sign = 1.0 if self.operator == "<=" else -1.0
+        left, right = (side.gradient({name: values[name] for name in self.names})[1] for side in (self.left, self.right))
+        return {name: sign * (left.get(name, 0.0) - right.get(name, 0.0)) for name in self.names}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Constraint = LinearConstraint | ExpressionConstraint
+
+
+def parse_constraint(text: str, names: Sequence[str]) -> Constraint:
+    """Read a constraint on `names`: linear where it is written so, else an inequality of any expressions (`lab.core.expression`).
+
+    Raises
+    ------
+    ValueError
+        For anything that is none, an unknown name, numbers that are not finite, and an equality that is not linear.
+    """
+    left, operator, right = parse_comparison(text, names)
+    left_sum, right_sum = left.linear(), right.linear()
+    if left_sum is None or right_sum is None:
+        if operator == "==":
+            raise ValueError(f"given {text!r}; allowed: an equality of linear expressions such as 'a + 2*b == 1', or <= or >= of any")
+        return ExpressionConstraint(text.strip(), left, operator, right)
+    (a, a0), (b, b0) = left_sum, right_sum
+    total = {name: a.get(name, 0.0) - b.get(name, 0.0) for name in [*a, *b]}
+    total = {name: c for name, c in total.items() if c != 0.0}
+    if not total:
+        raise ValueError(f"given {text!r}; allowed: a constraint on at least one of {', '.join(names)}")
+    if not np.isfinite([b0 - a0, *total.values()]).all():
+        raise ValueError(f"given {text!r}; allowed: finite numbers")
+    return LinearConstraint(tuple(total.items()), operator, b0 - a0)
 
 
 @dataclass(frozen=True)
 class Space:
     """Parameters and the constraints between them.
 
+    Parameters
+    ----------
+    parameters : tuple of Parameter
+    constraints : tuple of LinearConstraint
+    nonlinear : tuple of ExpressionConstraint
+
     Raises
     ------
     ValueError
-        For duplicate names, and constraints on names that are not range parameters.
+        For duplicate names, and constraints on names that are not range or fixed parameters.
     """
 
     parameters: tuple[Parameter, ...]
     constraints: tuple[LinearConstraint, ...] = ()
+    nonlinear: tuple[ExpressionConstraint, ...] = ()
     _by_name: dict[str, Parameter] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -215,9 +158,10 @@ class Space:
             twice = sorted({n for n in names if names.count(n) > 1})
             raise ValueError(f"parameters: given {', '.join(twice)} twice; allowed: each name once")
         object.__setattr__(self, "_by_name", {p.name: p for p in self.parameters})
-        for constraint in self.constraints:
+        known = constrainable(self.parameters)
+        for constraint in self.all_constraints:
             for name in constraint.names:
-                if not isinstance(self._by_name.get(name), RangeParameter):
+                if name not in known:
                     raise ValueError(f"constraints: {constraint}: {name} is no range parameter")
 
     @property
@@ -228,8 +172,31 @@ class Space:
     def ranges(self) -> tuple[RangeParameter, ...]:
         return tuple(p for p in self.parameters if isinstance(p, RangeParameter))
 
+    @property
+    def fixed(self) -> tuple[FixedParameter, ...]:
+        return tuple(p for p in self.parameters if isinstance(p, FixedParameter))
+
+    @property
+    def all_constraints(self) -> tuple[Constraint, ...]:
+        """The linear ones, then the others."""
+        return (*self.constraints, *self.nonlinear)
+
     def __getitem__(self, name: str) -> Parameter:
         return self._by_name[name]
+
+    def with_fixed(self, constraint: LinearConstraint) -> LinearConstraint:
+        """The same on range parameters alone; without any where all that it holds is fixed.
+
+        Raises
+        ------
+        ValueError
+            When all that it holds is fixed, and it is not met.
+        """
+        fixed = {p.name: float(p.value) for p in self.fixed if not p.is_text}
+        rest = tuple((name, c) for name, c in constraint.coefficients if name not in fixed)
+        if not rest and not constraint.is_met(fixed):
+            raise ValueError(f"constraints: given {constraint}: it is not met by what is fixed; allowed: constraints that leave at least one point")
+        return LinearConstraint(rest, constraint.operator, constraint.bound - sum(c * fixed[name] for name, c in constraint.coefficients if name in fixed))
 
     def problems(self, values: Mapping[str, Value], tolerance: float = SUM_TOLERANCE) -> list[str]:
         """Everything that is wrong with `values`, one sentence each; empty when they are allowed."""
@@ -240,5 +207,10 @@ class Space:
         found = [text for p in self.parameters if (text := p.problem(values[p.name], tolerance))]
         if not found:
             found = [f"{c} is not met: the left side is {c.left_side(values):.12g}"
-                     for c in self.constraints if not c.is_met(values, tolerance)]
+                     for c in self.all_constraints if not c.is_met(values, tolerance)]
         return found
+
+
+def constrainable(parameters: Sequence[Parameter]) -> list[str]:
+    """Names that a constraint may hold: those of ranges, and of what is fixed to a number."""
+    return [p.name for p in parameters if isinstance(p, RangeParameter) or isinstance(p, FixedParameter) and not p.is_text]

@@ -5,17 +5,19 @@ Four kinds of coordinates:
 natural
     As the campaign file has them, in their units.
 ``u``
-    All range parameters, scaled to 0..1 so that constraints stay straight: linear, and logarithmic only for a
-    logarithmic parameter that stands in no constraint.
+    All range parameters, scaled to 0..1 so that linear constraints stay straight: linear, and logarithmic only for a
+    logarithmic parameter that stands in no linear constraint.
 ``w``
     The coordinates of `u` that remain free when every equality is solved for (`lab.optimise.polytope`).
 ``x``
-    What a model sees: every range parameter on its own scale in 0..1 (logarithmic where the campaign says so), an
-    ordered choice as its place in the list, any other choice as one column per value (1 where it is chosen).
+    What a model sees (`lab.optimise.columns`).
+
+What is fixed has no coordinate: it moves the bounds of the constraints that it stands in.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,10 +25,14 @@ from functools import cached_property
 import numpy as np
 
 from lab.core.space import ChoiceParameter, LinearConstraint, Space, Value
+from lab.optimise.columns import Columns
 from lab.optimise.polytope import Array, Polytope, build
 
 WHOLE = 1e-6
 """How far from a whole number a whole number may be found by arithmetic."""
+
+SLACK = 0.5e-9
+"""How far a constraint that is not linear may be missed by rounding, in its own unit: half of what a suggestion may."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +71,20 @@ class Domain:
     Raises
     ------
     ValueError
-        When the constraints cannot be met together (whole numbers aside: see `lab.optimise.feasible`).
+        When the linear constraints cannot be met together (whole numbers aside: see `lab.optimise.feasible`).
+    ConfigError
+        For structures of a choice that cannot be read.
     """
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self.ranges = space.ranges
         self.choices = tuple(p for p in space.parameters if isinstance(p, ChoiceParameter))
-        constrained = {name for c in space.constraints for name in c.names}
+        self.constraints = tuple(c for c in map(space.with_fixed, space.constraints) if c.coefficients)
+        """The linear ones that something can still break."""
+        self.columns = Columns(space)
+        self._kept = np.array([float(p.value) for p in self.columns.kept])
+        constrained = {name for c in self.constraints for name in c.names}
         self.low = np.array([p.low for p in self.ranges], dtype=float)
         self.high = np.array([p.high for p in self.ranges], dtype=float)
         self.is_integer = np.array([p.is_integer for p in self.ranges], dtype=bool)
@@ -84,7 +96,7 @@ class Domain:
     def rows(self, wanted: Callable[[LinearConstraint], bool]) -> tuple[Array, Array]:
         """The `wanted` constraints as ``rows @ u <= limits`` (or ``==``), rows of length 1: shapes (k, d) and (k,)."""
         rows, limits = [], []
-        for constraint in filter(wanted, self.space.constraints):
+        for constraint in filter(wanted, self.constraints):
             row, limit = np.zeros(len(self.ranges)), constraint.bound
             for i, p in enumerate(self.ranges):
                 coefficient = dict(constraint.coefficients).get(p.name, 0.0)
@@ -95,10 +107,10 @@ class Domain:
             limits.append(limit / length)
         return np.array(rows).reshape(len(rows), len(self.ranges)), np.array(limits)
 
-    @cached_property
+    @property
     def n_columns(self) -> int:
         """Number of columns of `x`."""
-        return len(self.ranges) + sum(1 if c.is_ordered else len(c.values) for c in self.choices)
+        return len(self.columns)
 
     @property
     def n_free(self) -> int:
@@ -114,21 +126,23 @@ class Domain:
 
     def natural(self, u: Array) -> Array:
         """Range parameters in their units, inside their bounds: shape (n, d) -> (n, d)."""
-        ratio = np.where(self.is_log_in_u, self.high / np.where(self.is_log, self.low, 1.0), 1.0)
+        nat = self.unrounded(u)
+        return np.clip(np.where(self.is_integer, np.rint(nat), nat), self.low, self.high)
+
+    def unrounded(self, u: Array) -> Array:
+        """As `natural`, but whole numbers need not be whole, and bounds are not kept."""
         linear = self.low + u * (self.high - self.low)
-        nat = np.where(self.is_log_in_u, np.where(self.is_log, self.low, 1.0) * ratio ** u, linear)
-        nat = np.where(self.is_integer, np.rint(nat), nat)
-        return np.clip(nat, self.low, self.high)
+        if not self.is_log_in_u.any():
+            return linear
+        low = np.where(self.is_log, self.low, 1.0)
+        return np.where(self.is_log_in_u, low * np.where(self.is_log_in_u, self.high / low, 1.0) ** u, linear)
 
     def unit(self, natural: Array) -> Array:
         """`u` of numbers in their units, not limited to 0..1: the inverse of `natural`."""
         linear = (natural - self.low) / (self.high - self.low)
-        return np.where(self.is_log_in_u, self._log(natural), linear)
-
-    def _log(self, natural: Array) -> Array:
-        """Logarithmic scale; values at or below 0 (a read-back may be) count as a thousandth of the lower bound."""
+        # Values at or below 0 (a read-back may be) count as a thousandth of the lower bound.
         low, high = np.where(self.is_log, self.low, 1.0), np.where(self.is_log, self.high, 2.0)
-        return np.log(np.maximum(natural, 1e-3 * low) / low) / np.log(high / low)
+        return np.where(self.is_log_in_u, np.log(np.maximum(natural, 1e-3 * low) / low) / np.log(high / low), linear)
 
     def snap(self, w: Array) -> Array:
         """`w` with its whole numbers at the nearest whole numbers."""
@@ -141,6 +155,14 @@ class Domain:
 
     def is_allowed(self, w: Array) -> Array:
         """Which snapped `w` keep every constraint, and give whole numbers where they must: bool, shape (n,)."""
+        allowed = self.keeps_linear(w)
+        if self.space.nonlinear:
+            with np.errstate(invalid="ignore"):
+                allowed &= (self.excess(self.natural(self.polytope.expand(w))) <= SLACK).all(axis=1)
+        return allowed
+
+    def keeps_linear(self, w: Array) -> Array:
+        """As `is_allowed`, but for constraints that are not linear."""
         allowed = self.polytope.contains(w)
         solved = self.is_integer.copy()
         solved[self.polytope.free] = False
@@ -149,9 +171,47 @@ class Domain:
             allowed &= (np.abs(raw - np.rint(raw)) <= WHOLE).all(axis=1)
         return allowed
 
+    @cached_property
+    def spread(self) -> Array:
+        """How far `excess` varies over the box, shape (k,): the unit in which constraints that are not linear compare with each other."""
+        u = np.random.default_rng(0).random((256, len(self.ranges)))
+        excess = self.excess(self.natural(u))
+        found = np.array([np.std(one[np.isfinite(one)]) if np.isfinite(one).any() else 1.0 for one in excess.T])
+        return np.where(np.isfinite(found) & (found > 0.0), found, 1.0)
+
+    def excess(self, natural: Array) -> Array:
+        """How far each constraint that is not linear is from being met: shape (n, k); not-a-number where it is no number.
+
+        Parameters
+        ----------
+        natural : ndarray, shape (n, d)
+        """
+        named = self._named(natural)
+        return np.array([c.excess(named) for c in self.space.nonlinear]).reshape(-1, len(natural)).T
+
+    def excess_slope(self, natural: Array) -> Array:
+        """Derivatives of `excess` by `u` at one point, shape (d,): shape (k, d)."""
+        named = self._named(natural)
+        by_natural = [[float(slopes.get(p.name, 0.0)) for p in self.ranges] for slopes in (c.slope(named) for c in self.space.nonlinear)]
+        return np.array(by_natural).reshape(-1, len(self.ranges)) * self.natural_slope(natural)
+
+    def natural_slope(self, natural: Array) -> Array:
+        """Derivative of each range parameter by its `u` at one point, shape (d,)."""
+        ratio = np.where(self.is_log_in_u, self.high / np.where(self.is_log, self.low, 1.0), 2.0)
+        return np.where(self.is_log_in_u, natural * np.log(ratio), self.high - self.low)
+
+    def _named(self, natural: Array) -> dict[str, float | Array]:
+        """Numbers by the names that stand in constraints."""
+        named: dict[str, float | Array] = {p.name: natural[..., k] for k, p in enumerate(self.ranges)}
+        return named | {p.name: float(p.value) for p in self.space.fixed if not p.is_text}
+
     def encode(self, points: Points) -> Array:
         """`x` of points, shape (n, columns)."""
-        return self._columns(self.natural(self.polytope.expand(points.w)), points.choices)
+        return self.encode_many(self.natural(self.polytope.expand(points.w)), points.choices)
+
+    def encode_many(self, natural: Array, choices: Array) -> Array:
+        """`x`, shape (n, columns), of range parameters in their units, shape (n, d), and places of choices, shape (n, c)."""
+        return self.columns.of(natural, np.tile(self._kept, (len(natural), 1)), choices)
 
     def encode_values(self, values: Mapping[str, Value]) -> Array:
         """`x` of one suggestion or of what was executed (which may lie slightly outside), shape (columns,).
@@ -161,18 +221,31 @@ class Domain:
         ValueError
             For a choice that is not on its list, or something that is not a finite number.
         """
-        numbers = []
-        for p in self.ranges:
-            value = values[p.name]
-            if isinstance(value, (str, bool)) or not np.isfinite(value):
-                raise ValueError(f"{p.name}: given {value!r}; allowed: a finite number")
-            numbers.append(float(value))
-        places = []
-        for c in self.choices:
-            if text := c.problem(values[c.name]):
-                raise ValueError(text)
-            places.append(c.values.index(values[c.name]))
-        return self._columns(np.array([numbers]).reshape(1, -1), np.array([places], dtype=int).reshape(1, -1))[0]
+        return self.encode_rows([values])[0]
+
+    def encode_rows(self, rows: Sequence[Mapping[str, Value]]) -> Array:
+        """`x` of several, shape (n, columns): one pass over the arithmetic, which for one row is mostly overhead.
+
+        Raises
+        ------
+        ValueError
+            As `encode_values`.
+        """
+        n = len(rows)
+        numbers, places = np.empty((n, len(self.columns.numbers))), np.empty((n, len(self.choices)), dtype=int)
+        for i, name in enumerate(self.columns.numbers):
+            column = [values[name] for values in rows]
+            wrong = next((v for v in column if isinstance(v, (str, bool)) or not math.isfinite(v)), None)
+            if wrong is not None:
+                raise ValueError(f"{name}: given {wrong!r}; allowed: a finite number")
+            numbers[:, i] = column
+        for i, c in enumerate(self.choices):
+            place = {value: k for k, value in enumerate(c.values)}
+            for k, values in enumerate(rows):
+                if text := c.problem(values[c.name]):
+                    raise ValueError(text)
+                places[k, i] = place[values[c.name]]
+        return self.columns.of(numbers[:, :len(self.ranges)], numbers[:, len(self.ranges):], places)
 
     def points_of(self, suggestions: Sequence[Mapping[str, Value]]) -> Points:
         """Points of those `suggestions` that are allowed."""
@@ -183,20 +256,13 @@ class Domain:
         inside = self.is_allowed(w)
         return Points(w, np.array(places, dtype=int).reshape(len(allowed), len(self.choices)))[inside]
 
-    def _columns(self, natural: Array, places: Array) -> Array:
-        columns = [np.where(self.is_log, self._log(natural), (natural - self.low) / (self.high - self.low))]
-        for i, c in enumerate(self.choices):
-            one_per_value = np.eye(len(c.values))[places[:, i]]
-            columns.append(places[:, i:i + 1] / (len(c.values) - 1) if c.is_ordered else one_per_value)
-        return np.hstack(columns)
-
     def values(self, points: Points) -> list[dict[str, Value]]:
         """Points as suggestions carry them: inside every bound, equalities kept to rounding."""
         found = []
         for nat, places in zip(self.natural(self.polytope.expand(points.w)), points.choices, strict=True):
             nat = self._settle(nat)
             named: dict[str, Value] = {p.name: int(v) if p.is_integer else float(v) for p, v in zip(self.ranges, nat, strict=True)}
-            named |= {c.name: c.values[k] for c, k in zip(self.choices, places, strict=True)}
+            named |= {c.name: c.values[k] for c, k in zip(self.choices, places, strict=True)} | {p.name: p.value for p in self.space.fixed}
             found.append({name: named[name] for name in self.space.names})
         return found
 
@@ -206,7 +272,7 @@ class Domain:
 
     @cached_property
     def _equalities(self) -> tuple[Array, Array]:
-        equal = [c for c in self.space.constraints if c.operator == "=="]
+        equal = [c for c in self.constraints if c.operator == "=="]
         rows = np.array([[dict(c.coefficients).get(p.name, 0.0) for p in self.ranges] for c in equal])
         return rows.reshape(len(equal), len(self.ranges)), np.array([c.bound for c in equal])
 

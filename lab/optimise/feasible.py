@@ -7,6 +7,8 @@ from scipy.optimize import Bounds, milp
 from scipy.optimize import LinearConstraint as Rows
 
 from lab.core.space import LinearConstraint, Space
+from lab.optimise.domain import Domain
+from lab.optimise.sampling import some_allowed
 
 
 def check_feasible(space: Space) -> None:
@@ -18,21 +20,36 @@ def check_feasible(space: Space) -> None:
         Naming the smallest set of constraints that cannot be met together within the parameters' bounds.
     """
     constraints = list(space.constraints)
-    if not constraints or _can_be_met(space, constraints):
-        return
+    if constraints and not _can_be_met(space, constraints):
+        raise _conflict(space, constraints)
+    if space.nonlinear and not len(some_allowed(Domain(space))):
+        raise ValueError(f"constraints: given {'; '.join(map(str, space.all_constraints))}: no point was found that keeps them all within "
+                         f"{_bounds(space, {name for c in space.all_constraints for name in c.names})}; "
+                         f"allowed: constraints that leave at least one point")
+
+
+def _conflict(space: Space, constraints: list[LinearConstraint]) -> ValueError:
     conflict = list(constraints)
     for constraint in constraints:
         fewer = [c for c in conflict if c is not constraint]
         if not _can_be_met(space, fewer):
             conflict = fewer
-    names = sorted({name for c in conflict for name in c.names}, key=space.names.index)
-    bounds = ", ".join(f"{p.name} {p.low:g}..{p.high:g}{' (whole)' if p.is_integer else ''}" for p in space.ranges if p.name in names)
     together = "cannot be met" if len(conflict) == 1 else "cannot be met together"
-    raise ValueError(f"constraints: given {'; '.join(map(str, conflict))}: {together} within {bounds}; "
-                     f"allowed: constraints that leave at least one point")
+    return ValueError(f"constraints: given {'; '.join(map(str, conflict))}: {together} within {_bounds(space, {n for c in conflict for n in c.names})}; "
+                      f"allowed: constraints that leave at least one point")
+
+
+def _bounds(space: Space, names: set[str]) -> str:
+    """What the parameters of `names` may be, in words."""
+    found = [f"{p.name} {p.low:g}..{p.high:g}{' (whole)' if p.is_integer else ''}" for p in space.ranges if p.name in names]
+    return ", ".join([*found, *(f"{p.name} fixed to {p.value}" for p in space.fixed if p.name in names)])
 
 
 def _can_be_met(space: Space, constraints: list[LinearConstraint]) -> bool:
+    try:
+        constraints = [c for c in map(space.with_fixed, constraints) if c.coefficients]
+    except ValueError:  # one that what is fixed does not meet
+        return False
     if not constraints:
         return True
     ranges = space.ranges
@@ -49,7 +66,7 @@ def _can_be_met(space: Space, constraints: list[LinearConstraint]) -> bool:
 
 
 def extent(space: Space) -> dict[str, tuple[float, float]]:
-    """The least and the greatest value that each range parameter can have, with all constraints kept.
+    """The least and the greatest value that each number can have with all linear constraints kept (with the others, it may be less).
 
     Raises
     ------
@@ -58,11 +75,12 @@ def extent(space: Space) -> dict[str, tuple[float, float]]:
     """
     ranges = space.ranges
     whole = np.array([p.is_integer for p in ranges], dtype=int)
+    constraints = [c for c in map(space.with_fixed, space.constraints) if c.coefficients]
     rows = [Rows(np.array([dict(c.coefficients).get(p.name, 0.0) for p in ranges]), -np.inf if c.operator == "<=" else c.bound,
-                 np.inf if c.operator == ">=" else c.bound) for c in space.constraints]
+                 np.inf if c.operator == ">=" else c.bound) for c in constraints]
     bounds = Bounds([p.low for p in ranges], [p.high for p in ranges])
-    bound = {name for c in space.constraints for name in c.names}
-    found = {p.name: (p.low, p.high) for p in ranges}
+    bound = {name for c in constraints for name in c.names}
+    found = {p.name: (p.low, p.high) for p in ranges} | {p.name: (float(p.value), float(p.value)) for p in space.fixed if not p.is_text}
     for i, p in enumerate(ranges):
         if p.name not in bound:
             continue

@@ -84,6 +84,25 @@ class Polytope:
         reach = np.where(rise > room, room / np.where(rise > room, rise, 1.0), 1.0).min(axis=1)
         return start + reach[:, None] * step
 
+    def reach(self, W: Array, direction: Array) -> tuple[Array, Array]:
+        """How far a line can be followed from points `W` inside, backwards (at most 0) and forwards, in lengths of `direction`.
+
+        Parameters
+        ----------
+        W, direction : ndarray, shapes (n, f)
+
+        Returns
+        -------
+        behind, ahead : ndarray, shapes (n,)
+        """
+        return _reach(W, direction, *self._faces)
+
+    @property
+    def _faces(self) -> tuple[Array, Array]:
+        """All faces, those of the box with the others."""
+        n_free = len(self.free)
+        return np.vstack([self.rows, np.eye(n_free), -np.eye(n_free)]), np.concatenate([self.limits, self.high, -self.low])
+
     def walk(self, rng: np.random.Generator, n: int, start: Array) -> Array:
         """Points spread evenly over the polytope by hit-and-run (Smith 1984, doi:10.1287/opre.32.6.1296).
 
@@ -102,18 +121,13 @@ class Polytope:
         n_chains = min(n, 256)
         W = np.repeat(start[None, :], n_chains, axis=0)
         burn_in, thinning = 20 + 20 * n_free, 4 + 2 * n_free
-        faces = np.vstack([self.rows, np.eye(n_free), -np.eye(n_free)])
-        bounds = np.concatenate([self.limits, self.high, -self.low])
+        faces, bounds = self._faces
         kept: list[Array] = []
         step = 0
         while len(kept) * n_chains < n:
             direction = rng.standard_normal(W.shape)
             direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-            rate, room = direction @ faces.T, np.maximum(bounds - W @ faces.T, 0.0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = room / rate
-            ahead = np.where(rate > 1e-12, ratio, np.inf).min(axis=1)
-            behind = np.where(rate < -1e-12, ratio, -np.inf).max(axis=1)
+            behind, ahead = _reach(W, direction, faces, bounds)
             W = W + (behind + rng.random(n_chains) * (ahead - behind))[:, None] * direction
             step += 1
             if step >= burn_in and (step - burn_in) % thinning == 0:
@@ -123,11 +137,17 @@ class Polytope:
     def centre(self) -> Array:
         """Centre of the largest ball inside, shape (f,)."""
         n_free = len(self.free)
-        faces = np.vstack([self.rows, np.eye(n_free), -np.eye(n_free)])
-        bounds = np.concatenate([self.limits, self.high, -self.low])
+        faces, bounds = self._faces
         widest = _program(np.append(np.zeros(n_free), -1.0), np.hstack([faces, np.ones((len(faces), 1))]), bounds,
                           np.zeros((0, n_free + 1)), np.zeros(0), [(None, None)] * n_free + [(0.0, None)])
         return np.clip(widest[:n_free], self.low, self.high)
+
+
+def _reach(W: Array, direction: Array, faces: Array, bounds: Array) -> tuple[Array, Array]:
+    rate, room = direction @ faces.T, np.maximum(bounds - W @ faces.T, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = room / rate
+    return np.where(rate < -1e-12, ratio, -np.inf).max(axis=1), np.where(rate > 1e-12, ratio, np.inf).min(axis=1)
 
 
 def build(A_ub: Array, b_ub: Array, A_eq: Array, b_eq: Array, keep_free: Array) -> Polytope:

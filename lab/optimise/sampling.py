@@ -3,11 +3,13 @@
 Scrambled Sobol points (scipy.stats.qmc) are mapped on the free coordinates, and those that break a constraint are
 dropped: an affine map keeps what is left even. A sum of fractions is met by the spacings of sorted coordinates, which
 are uniform on the simplex (Devroye 1986, Non-Uniform Random Variate Generation, V.2.1). Where almost everything would
-be dropped, points come from a hit-and-run walk, or, with whole numbers, from the nearest allowed point.
+be dropped, points come from a hit-and-run walk, or, with whole numbers, from the nearest allowed point. Of constraints that are
+not linear see `lab.optimise.allowed`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -16,6 +18,7 @@ from scipy.optimize import LinearConstraint as Rows
 from scipy.stats import qmc
 
 from lab.core.errors import OptimizerError
+from lab.optimise.allowed import draw_in, search, walk
 from lab.optimise.domain import Domain, Points
 from lab.optimise.polytope import Array
 
@@ -24,6 +27,9 @@ BLOCK = 256
 
 RAREST = 0.004
 """Below this share of allowed points, dropping the others takes too long."""
+
+N_STARTS = 32
+"""Points that are drawn in onto constraints that leave little."""
 
 ENUMERABLE = 20_000
 """Domains with fewer points than this are searched to the last one."""
@@ -45,6 +51,8 @@ class Stream:
         self._sobol = qmc.Sobol(d=max(1, n_dims), scramble=True, rng=np.random.default_rng(seed))
         self._known = Points(np.zeros((0, domain.n_free)), np.zeros((0, len(domain.choices)), dtype=int))
         self._n_blocks = 0
+        self._linear: Stream | None = None
+        self._walkers = np.zeros((0, domain.n_free))
         self._method = self._cheapest()
 
     def points(self, start: int, stop: int) -> Points:
@@ -60,22 +68,33 @@ class Stream:
             fresh = self._next_block()
             idle = 0 if len(fresh) else idle + 1
             if idle > 200:
-                raise OptimizerError("no point that keeps all constraints was found; check the constraints on whole numbers")
+                raise OptimizerError("no point that keeps all constraints was found; check the constraints on whole numbers, and those that are not linear")
             self._known = Points.join(self._known, fresh)
         return self._known[np.arange(start, stop)]
 
     def _cheapest(self) -> str:
         """The first method whose points are mostly allowed, tried on points of its own."""
+        if self._domain.space.nonlinear:
+            self._linear = Stream(Domain(replace(self._domain.space, nonlinear=())), self._seed)
+            n_looked_at = 128 if self._linear._method == "nearest" else 4096
+            w = self._linear.points(0, n_looked_at).w
+            share = self._domain.is_allowed(w).mean()
+            if share >= RAREST:
+                return "drop"
+            self._walkers = _first_allowed(self._domain, w, np.random.default_rng(self._seed))
+            return "among"
         trial = qmc.Sobol(d=max(1, self._sobol.d), scramble=True, rng=np.random.default_rng(self._seed)).random(4096)
         for method in (["sums"] if self._sums else []) + ["box"]:
             if self._domain.is_allowed(self._place(method, trial)).mean() >= RAREST:
                 return method
-        bound = {name for c in self._domain.space.constraints for name in c.names}
+        bound = {name for c in self._domain.constraints for name in c.names}
         return "nearest" if any(p.is_integer and p.name in bound for p in self._domain.ranges) else "walk"
 
     def _next_block(self) -> Points:
-        s = self._sobol.random(BLOCK)
         self._n_blocks += 1
+        if self._linear is not None:
+            return self._next_of(self._linear)
+        s = self._sobol.random(BLOCK)
         counts = np.array([len(c.values) for c in self._domain.choices], dtype=int)
         choices = np.minimum((s[:, self._domain.n_free:self._domain.n_free + len(counts)] * counts).astype(int), counts - 1)
         if self._method == "walk":
@@ -90,6 +109,21 @@ class Stream:
         w = self._place(self._method, s)
         allowed = self._domain.is_allowed(w)
         return Points(w[allowed], choices[allowed])
+
+    def _next_of(self, linear: Stream) -> Points:
+        """Those of the next points under the linear constraints that keep the others, or, where these are too few, points of the walk among them."""
+        points = linear.points((self._n_blocks - 1) * BLOCK, self._n_blocks * BLOCK)
+        if self._method == "drop":
+            return points[self._domain.is_allowed(points.w)]
+        if not len(self._walkers):
+            return points[:0]
+        rng = np.random.default_rng([self._seed, self._n_blocks])
+        n_steps = 4 + 2 * self._domain.n_free
+        if self._n_blocks == 1:
+            self._walkers = self._walkers[rng.integers(len(self._walkers), size=BLOCK)]
+            n_steps += 20 + 8 * self._domain.n_free
+        self._walkers = walk(self._domain, self._walkers, n_steps, rng)
+        return Points(self._walkers[rng.permutation(BLOCK)], points.choices)
 
     def _place(self, method: str, s: Array) -> Array:
         """Free coordinates for points of the unit cube; whole numbers get equal shares of it."""
@@ -142,6 +176,23 @@ class Stream:
         return domain.unit(found.x[None, :d])[0, domain.polytope.free]
 
 
+def some_allowed(domain: Domain) -> Array:
+    """Free coordinates of some points that keep everything, shape (k, f); none where none was found."""
+    linear = Stream(Domain(replace(domain.space, nonlinear=())), 0)
+    w = linear.points(0, 128 if linear._method == "nearest" else 4096).w
+    allowed = domain.is_allowed(w)
+    return w[allowed] if allowed.any() else _first_allowed(domain, w, np.random.default_rng(0))
+
+
+def _first_allowed(domain: Domain, w: Array, rng: np.random.Generator) -> Array:
+    """Allowed points, shape (k, f), found from `w`, which keep the linear constraints; the ways to look grow more expensive."""
+    w = np.vstack([w[domain.is_allowed(w)], w])[:N_STARTS]
+    found = draw_in(domain, w)
+    if len(found):
+        return found
+    return search(domain, w, rng)
+
+
 def every_point(domain: Domain) -> Points | None:
     """All points of a small finite domain; None for any other."""
     if domain.n_points > ENUMERABLE:
@@ -165,7 +216,7 @@ def _combinations(levels: list[Array]) -> Array:
 def _sums(domain: Domain) -> list[tuple[list[int], float]]:
     """Sums of fractions among the constraints: their members and what is left of the sum above the lower bounds."""
     index = {p.name: i for i, p in enumerate(domain.ranges)}
-    equal = [c for c in domain.space.constraints if c.operator == "=="]
+    equal = [c for c in domain.constraints if c.operator == "=="]
     found = []
     for c in equal:
         members = [index[name] for name in c.names]

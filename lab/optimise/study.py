@@ -205,10 +205,7 @@ def study_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) 
 
 def column_groups(domain: Domain) -> Array:
     """Which length scale each model column has: the columns of one choice share theirs; int, shape (columns,)."""
-    groups = list(range(len(domain.ranges)))
-    for choice in domain.choices:
-        groups += [groups[-1] + 1 if groups else 0] * (1 if choice.is_ordered else len(choice.values))
-    return np.array(groups, dtype=int)
+    return domain.columns.groups
 
 
 def representative(merit: Array, most: int) -> Array:

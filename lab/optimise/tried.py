@@ -45,14 +45,9 @@ class Tried:
         OptimizerError
             When a trial holds values that are not of this space.
         """
-        completed: list[Array] = []
-        others: list[Array] = []
-        for trial in trials:
-            into = completed if trial.state is TrialState.COMPLETED else others
-            into.append(encode_trial(domain, trial, trial.planned))
-            if trial.executed:
-                into.append(encode_trial(domain, trial, trial.point))
-        return cls(np.array(completed).reshape(-1, domain.n_columns), np.array(others).reshape(-1, domain.n_columns))
+        done = [t for t in trials if t.state is TrialState.COMPLETED]
+        others = [t for t in trials if t.state is not TrialState.COMPLETED]
+        return cls(_planned_and_executed(domain, done), _planned_and_executed(domain, others))
 
     def is_new(self, x: Array) -> Array:
         """Which of `x`, shape (n, columns), may be suggested: bool, shape (n,)."""
@@ -67,9 +62,24 @@ def _distance(x: Array, others: Array) -> Array:
     """Largest difference of any coordinate to the nearest of `others`: shape (n,)."""
     if not len(others):
         return np.full(len(x), np.inf)
-    if not len(x):
-        return np.zeros(0)
+    if not len(x) or not x.shape[1]:  # nothing to tell points apart by: what is fixed has been tried
+        return np.zeros(len(x))
     return np.asarray(cdist(x, others, "chebyshev").min(axis=1))
+
+
+def encode_trials(domain: Domain, trials: Sequence[Trial], rows: Sequence[Mapping[str, Value]]) -> Array:
+    """Model coordinates of the values in `rows`, one for each trial, shape (n, columns).
+
+    Raises
+    ------
+    OptimizerError
+        Naming the first trial whose values are not of this space.
+    """
+    try:
+        return domain.encode_rows(rows)
+    except (KeyError, ValueError):
+        # Who it was is told one by one: only then does it matter.
+        return np.array([encode_trial(domain, trial, values) for trial, values in zip(trials, rows, strict=True)]).reshape(-1, domain.n_columns)
 
 
 def encode_trial(domain: Domain, trial: Trial, values: Mapping[str, Value]) -> Array:
@@ -81,3 +91,8 @@ def encode_trial(domain: Domain, trial: Trial, values: Mapping[str, Value]) -> A
         return domain.encode_values(values)
     except ValueError as error:
         raise OptimizerError(f"trial {trial.index}: {error}") from error
+
+
+def _planned_and_executed(domain: Domain, trials: Sequence[Trial]) -> Array:
+    executed = [t for t in trials if t.executed and t.executed != t.planned]
+    return encode_trials(domain, [*trials, *executed], [*(t.planned for t in trials), *(t.point for t in executed)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lab.core.config import LabConfig, PumpBank, Syringe
 from lab.core.question import CampaignConfig
-from lab.core.space import ChoiceParameter
+from lab.core.space import ChoiceParameter, FixedParameter
 from lab.rehearsal.known import Account, Known
 from lab.translation import Translation
 from plans.recipes import Order, doses_of
@@ -66,6 +66,8 @@ def _choices(name: str, campaign: CampaignConfig, translation: Translation) -> t
     for term in translation.terms:
         if term.role == "setting" and term.target == name:
             parameter = campaign.space[term.parameter]
+            if isinstance(parameter, FixedParameter):
+                return (parameter.value,)
             return tuple(parameter.values) if isinstance(parameter, ChoiceParameter) else ()
     return (translation.fixed[name],) if name in translation.fixed else ()
 

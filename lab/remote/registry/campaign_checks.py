@@ -153,10 +153,8 @@ def narrowed_problems(campaign: CampaignConfig, limits: Limits) -> list[Problem]
         target = spec.sets or spec.name
         key, unit = (target, 1.0) if target in fixed or (recipe is not None and target in recipe.settings) else (
             (f"volumes_ml.{target}", 1.0) if spec.unit in VOLUME_UNITS else (f"fractions.{target}", whole))
-        is_choice = isinstance(spec, ChoiceSpec)
-        values = spec.values if isinstance(spec, ChoiceSpec) else spec.bounds
-        if key in limits and not all(_is_within(value, limits[key], unit) for value in values):
-            found.append(Problem(f"parameters.{number}.{'values' if is_choice else 'bounds'}", shown(list(values)),
+        if key in limits and not all(_is_within(value, limits[key], unit) for value in spec.extremes):
+            found.append(Problem(f"parameters.{number}.{spec.extremes_field}", shown(list(spec.extremes)),
                                  f"within {_range(limits[key])} {spec.unit if unit == 1.0 else f'of {unit:g}'}".strip() + ROLE))
     varied = {spec.sets or spec.name for spec in campaign.parameters}
     for name, value in fixed.items():
@@ -177,10 +175,10 @@ def _whole(campaign: CampaignConfig, settings: Mapping[str, Any]) -> float:
 
 def _carrier_problems(campaign: CampaignConfig, settings: Mapping[str, Any], limits: Limits) -> list[Problem]:
     """A carrier is a liquid that is dosed by volume, too, on top of what is dosed of it anyway."""
-    varied = {spec.sets or spec.name: spec.values if isinstance(spec, ChoiceSpec) else spec.bounds for spec in campaign.parameters}
+    varied = {spec.sets or spec.name: spec.extremes for spec in campaign.parameters}
     volumes = varied.get("carrier_volume_ml", (settings.get("carrier_volume_ml", 0.0),))
     most = max((value for value in volumes if isinstance(value, (int, float))), default=0.0)
-    by_volume = {spec.sets or spec.name: spec.bounds[1] for spec in campaign.parameters
+    by_volume = {spec.sets or spec.name: float(spec.extremes[-1]) for spec in campaign.parameters
                  if not isinstance(spec, ChoiceSpec) and spec.unit in VOLUME_UNITS}
     return [Problem("settings.carrier_volume_ml", f"{most + by_volume.get(str(one), 0.0):g} mL of {one}", f"{_range(limits[key])} mL{ROLE}")
             for one in varied.get("carrier", (settings.get("carrier", ""),))
