@@ -64,7 +64,7 @@ class Process:
         self.ready = self.ask(config)
         assert self.ready["ready"] is True, self.ready
 
-    def ask(self, message: dict[str, Any], deadline_s: float = 60.0) -> dict[str, Any]:
+    def ask(self, message: dict[str, Any], deadline_s: float = 120.0) -> dict[str, Any]:
         assert self.popen.stdin is not None and self.popen.stdout is not None
         self.popen.stdin.write(json.dumps(message) + "\n")
         self.popen.stdin.flush()
@@ -78,12 +78,12 @@ class Process:
         if not self.popen.stdin.closed:
             self.popen.stdin.close()
         try:
-            return self.popen.wait(30)
+            return self.popen.wait(60)
         finally:
             self.popen.stdout.close()
             if self.popen.returncode is None:
                 self.popen.kill()
-                self.popen.wait(5)
+                self.popen.wait(60)
 
 
 class Bench:

@@ -58,7 +58,7 @@ class StandIn:
 
     def stop(self) -> None:
         self._is_over.set()
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         self._context.destroy(linger=0)
 
@@ -167,11 +167,11 @@ class Client:
         self.socket.disable_monitor()
         self.socket.close()
 
-    def ask(self, method: str, params: dict[str, Any] | None = None, deadline_s: float = 5.0) -> dict[str, Any]:
+    def ask(self, method: str, params: dict[str, Any] | None = None, deadline_s: float = 30.0) -> dict[str, Any]:
         """A request and its answer."""
         return self.send(json.dumps({"method": method, "params": params or {}}).encode(), deadline_s)
 
-    def send(self, payload: bytes, deadline_s: float = 5.0) -> dict[str, Any]:
+    def send(self, payload: bytes, deadline_s: float = 30.0) -> dict[str, Any]:
         """Any payload as a request, and its answer as JSON."""
         self.socket.send_multipart([b"", payload])
         answer = self.receive(deadline_s)
@@ -179,10 +179,10 @@ class Client:
         message: dict[str, Any] = json.loads(answer[-1])
         return message
 
-    def receive(self, deadline_s: float = 5.0) -> list[bytes] | None:
+    def receive(self, deadline_s: float = 30.0) -> list[bytes] | None:
         return self.socket.recv_multipart() if self.socket.poll(int(1000 * deadline_s)) else None
 
-    def event(self, deadline_s: float = 5.0) -> int | None:
+    def event(self, deadline_s: float = 30.0) -> int | None:
         """What became of the connection."""
         if not self.monitor.poll(int(1000 * deadline_s)):
             return None

@@ -90,7 +90,7 @@ class StandIn:
 
     def close(self) -> None:
         self._is_ending.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._context.destroy(linger=0)
 
     # ---------------------------------------------------------------------------------------------- in the thread
@@ -101,7 +101,7 @@ class StandIn:
             return
         done = threading.Event()
         self._do.put(lambda: _in_order(action, done.set))
-        assert done.wait(10)
+        assert done.wait(60)
 
     def _listen(self) -> None:
         self._router = self._context.socket(zmq.ROUTER)

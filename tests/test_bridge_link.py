@@ -44,7 +44,7 @@ class Peer:
     def unplug(self) -> None:
         self.path.unlink()
         self._ended.set()
-        self._thread.join(5)
+        self._thread.join(60)
         os.close(self._master)
         os.close(self._slave)
 
@@ -147,7 +147,7 @@ def test_a_port_pulled_out_during_an_exchange_is_down(peer: Peer, link: Link) ->
     thread.start()
     assert started.wait(30)
     peer.unplug()
-    thread.join(5)
+    thread.join(60)
     assert isinstance(errors[0], LinkDown)
 
 
@@ -227,7 +227,7 @@ def test_tcp_exchange_collects_a_reply(tcp: tuple[TcpLink, socket.socket]) -> No
     thread = threading.Thread(target=lambda: (connection.recv(100), connection.sendall(b"[2000]"), connection.sendall(b"[ok]\n")))
     thread.start()
     assert link.exchange(b"Activate\n", ends_line, 2.0) == b"[2000][ok]\n"
-    thread.join(5)
+    thread.join(60)
 
 
 def test_tcp_closed_by_the_other_end_is_down(tcp: tuple[TcpLink, socket.socket]) -> None:
@@ -253,7 +253,7 @@ def test_sending_goes_on_while_another_thread_waits_for_bytes(tcp: tuple[TcpLink
     link.send(b"MoveJoints\n")
     assert connection.recv(100) == b"MoveJoints\n"
     connection.sendall(b"[3012][EOB]\n")
-    thread.join(5)
+    thread.join(60)
     assert heard == [b"[3012][EOB]\n"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,10 +179,11 @@ def doing(controller: PumpController, key: str, value: object) -> tuple[threadin
     return thread, errors
 
 
-def slow_dose(controller: PumpController, until: Callable[..., None], address: int = 0) -> tuple[threading.Thread, list[InstrumentError]]:
-    controller.execute(f"{address}:RATE", SLOW_RATE)
-    thread, errors = doing(controller, f"{address}:DISPENSE", 0.05)
-    until(lambda: controller.value(f"{address}:STATUS") == "infusing")
+def slow_dose(controller: PumpController, until: Callable[..., None], volume_ml: float = 1.0) -> tuple[threading.Thread, list[InstrumentError]]:
+    """A dose under way, of 7.5 s: whatever ends it comes first."""
+    controller.execute("0:RATE", SLOW_RATE)
+    thread, errors = doing(controller, "0:DISPENSE", volume_ml)
+    until(lambda: controller.value("0:STATUS") == "infusing")
     return thread, errors
 
 
@@ -212,7 +212,7 @@ def test_basic_mode_works_too(laboratory: Any, until: Callable[..., None]) -> No
 def test_several_pumps_dispense_at_once(pumps: PumpController, until: Callable[..., None]) -> None:
     for address in (0, 1, 12):
         pumps.execute(f"{address}:RATE", SLOW_RATE)
-    threads = [doing(pumps, f"{address}:DISPENSE", 0.05) for address in (0, 1, 12)]
+    threads = [doing(pumps, f"{address}:DISPENSE", 0.15) for address in (0, 1, 12)]
     until(lambda: all(pumps.value(f"{address}:STATUS") == "infusing" for address in (0, 1, 12)))
     for thread, errors in threads:
         thread.join(20)
@@ -239,9 +239,9 @@ def test_a_refusal_comes_in_the_pumps_words(pumps: PumpController) -> None:
 def test_stop_ends_a_dose_which_then_fails_and_says_how_much_was_delivered(pumps: PumpController, until: Callable[..., None]) -> None:
     thread, errors = slow_dose(pumps, until)
     pumps.execute("0:STOP", 1)
-    thread.join(5)
-    assert "told to stop; delivered 0.0" in str(errors[0])
-    assert 0 < float(pumps.value("0:DISPENSED")) < 0.05  # type: ignore[arg-type]
+    thread.join(60)
+    assert "told to stop; delivered 0." in str(errors[0])
+    assert 0 < float(pumps.value("0:DISPENSED")) < 1.0  # type: ignore[arg-type]
     assert pumps.value("0:STATUS") == "stopped"
 
 
@@ -249,17 +249,18 @@ def test_a_second_command_during_a_dose_is_refused(pumps: PumpController, until:
     thread, errors = slow_dose(pumps, until)
     with pytest.raises(CommandError, match=r"pump\.0 \(cs\): RATE refused: a dose is going on"):
         pumps.execute("0:RATE", 1.0)
-    thread.join(5)
-    assert errors == []
+    pumps.execute("0:STOP", 1)
+    thread.join(60)
+    assert "told to stop" in str(errors[0])
 
 
 def test_a_stall_fails_the_dose_in_the_pumps_words_and_reset_clears_the_alarm(
         laboratory: Any, pumps: PumpController, until: Callable[..., None]) -> None:
     thread, errors = slow_dose(pumps, until)
     laboratory.fault("pump", "error", words="stall 0")
-    thread.join(5)
+    thread.join(60)
     assert isinstance(errors[0], CommandError)
-    assert "pump.0 (cs): the motor stalled; delivered 0.0" in str(errors[0])
+    assert "pump.0 (cs): the motor stalled; delivered 0." in str(errors[0])
     until(lambda: pumps.value("0:STATUS") == "alarm")
     assert pumps.value("0:ALARM") == "the motor stalled"
     pumps.execute("RESET", 1)
@@ -270,7 +271,7 @@ def test_a_pump_that_lost_power_in_a_dose_says_that_nobody_knows_how_much_was_de
         laboratory: Any, pumps: PumpController, until: Callable[..., None]) -> None:
     thread, errors = slow_dose(pumps, until)
     laboratory.fault("pump", "power_cycle")
-    thread.join(5)
+    thread.join(60)
     assert "power was lost during the dose" in str(errors[0])
     assert "not known" in pumps._causes["0:DISPENSED"]
     until(lambda: not pumps.pumps[0].is_reset and pumps.value("0:RATE_RBV") == SLOW_RATE)
@@ -292,10 +293,11 @@ def test_a_pump_switched_off_and_on_while_idle_is_set_up_again(
 
 def test_a_dose_survives_an_unplugged_line_and_is_settled_by_the_pumps_own_count(
         laboratory: Any, pumps: PumpController, until: Callable[..., None]) -> None:
-    thread, errors = slow_dose(pumps, until)
-    laboratory.fault("pump", "unplug", for_s=0.6)
+    thread, errors = slow_dose(pumps, until, 0.05)
+    laboratory.fault("pump", "unplug")
     until(lambda: not pumps.is_connected)
-    thread.join(10)
+    laboratory.clear()
+    thread.join(60)
     assert errors == []
     assert pumps.value("0:DISPENSED") == pytest.approx(0.05)
     assert int(pumps.value("ERROR_COUNT")) > 0  # type: ignore[call-overload]
@@ -325,7 +327,7 @@ def test_a_pump_that_ran_and_counts_nothing_has_lost_its_power_even_if_its_alarm
     thread, errors = slow_dose(pumps, until)
     monkeypatch.setattr(pumps.line, "_on_alarm", lambda address, alarm: None)
     laboratory.fault("pump", "power_cycle")
-    thread.join(5)
+    thread.join(60)
     assert "power was lost during the dose" in str(errors[0])
     monkeypatch.undo()
     until(lambda: not pumps.pumps[0].is_reset)
@@ -415,19 +417,17 @@ def test_one_silent_pump_puts_its_own_channels_into_alarm_and_no_others(
 def test_safe_stops_all_pumps_even_those_in_the_middle_of_a_dose(pumps: PumpController, until: Callable[..., None]) -> None:
     thread, errors = slow_dose(pumps, until)
     pumps.execute("SAFE", 1)
-    thread.join(5)
+    thread.join(60)
     assert "told to stop" in str(errors[0])
 
 
 def test_a_stopping_bridge_leaves_no_pump_running(laboratory: Any, pumps: PumpController, until: Callable[..., None]) -> None:
     thread, errors = slow_dose(pumps, until)
     pumps.stop()
-    thread.join(5)
+    thread.join(60)
     assert errors
-    began = time.monotonic()
     other = make(laboratory, until)
     assert other.value("0:STATUS") == "stopped"
-    assert time.monotonic() - began < 5
     other.stop()
 
 
@@ -438,7 +438,7 @@ def test_a_pump_found_running_without_a_dose_of_ours_is_stopped(laboratory: Any,
     pumps._thread, thread = None, pumps._thread
     pumps._stopping.set()
     assert thread is not None
-    thread.join(5)
+    thread.join(60)
     pumps._disconnect()
     other = make(laboratory, until)
     assert not other.line.status(0).is_running

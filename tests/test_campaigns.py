@@ -18,7 +18,7 @@ import pytest
 
 from lab.cli import app
 
-pytestmark = pytest.mark.timeout(300)  # whole laboratories, also on a busy machine
+pytestmark = pytest.mark.timeout(600)  # whole laboratories, also on a busy machine
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -237,7 +237,7 @@ def test_a_pause_lands_while_a_suggestion_is_worked_out_in_a_thread(bench: Bench
 
     def work(thought: Thought) -> None:
         bench.RE.request_pause(defer=False)
-        assert paused.wait(10)
+        assert paused.wait(60)
         may_think.set()
         thought.happen()
 
@@ -253,7 +253,7 @@ def test_a_pause_lands_while_a_suggestion_is_worked_out_in_a_thread(bench: Bench
     assert bench.RE.state == "paused"
     assert not may_think.is_set()
     paused.set()
-    threads[0].join(10)
+    threads[0].join(60)
     bench.RE.resume()
     assert campaign.measured_samples == ["s0"]
 

@@ -23,7 +23,7 @@ class Terminal:
     def __init__(self, home: Path, *arguments: str) -> None:
         environment = {**os.environ, "LAB_HOME": str(home), "TERM": "dumb", "IPYTHONDIR": str(home / "ipython"), "COLUMNS": "160"}
         self.child = pexpect.spawn(LAB, ["console", "examples/lab.yaml", *arguments], cwd=ROOT, env=environment, encoding="utf-8",
-                                   timeout=60, dimensions=(50, 160))
+                                   timeout=150, dimensions=(50, 160))
 
     def until(self, pattern: str) -> str:
         """What the screen showed up to `pattern`."""

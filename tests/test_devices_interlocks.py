@@ -44,7 +44,7 @@ def devices(laboratory: Any) -> Iterator[dict[str, Any]]:
     lab = LabConfig.model_validate(LAB)
     made = {"plc": Plc("TDL:plc:", name="plc", config=lab.instruments["plc"]), "hotplate": Hotplate("TDL:hotplate:", name="hotplate", speed=400.0)}
     for device in made.values():
-        device.wait_for_connection(timeout=10)
+        device.wait_for_connection(timeout=60)
     yield made
     laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     for device in made.values():
@@ -128,7 +128,7 @@ def test_an_instruments_own_channel_is_watched_as_well(
     until(lambda: not state(interlocks, "plate_not_hot").is_ok)
     with pytest.raises(InterlockError, match="the plate is too hot"):
         interlocks.check(["hotplate"])
-    devices["hotplate"].off().wait(10)
+    devices["hotplate"].off().wait(60)
     until(lambda: state(interlocks, "plate_not_hot").is_ok, 60)
 
 

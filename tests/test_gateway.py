@@ -65,7 +65,7 @@ def test_a_slow_steward_keeps_nobody_from_looking(behind: Behind) -> None:
     answer, going_on = behind.steward.answer, threading.Event()
 
     def slowly(message: dict[str, Any]) -> dict[str, Any]:
-        going_on.wait(10)
+        going_on.wait(60)
         return answer(message)
 
     behind.steward.answer = slowly
@@ -106,7 +106,7 @@ def test_a_steward_that_dies_while_it_is_asked_leaves_open_whether_it_was_done(b
             return said[-1]
 
         until(lambda: "is not there" not in add())
-        dying.wait(10)
+        dying.wait(60)
         assert "ended before it had answered" in said[-1]
         assert "whether queue_item_add was done is not known" in said[-1]
         behind.steward = StandIn(zmq.ROUTER, behind.steward.address)
@@ -170,7 +170,7 @@ def test_a_gateway_that_is_killed_is_followed_by_another_and_clients_go_on(behin
     with behind.client(behind.key("alice")) as client:
         assert client.ask("status")["success"]
         behind.process.kill()
-        behind.process.wait(10)
+        behind.process.wait(60)
         behind.process.stdout.close()
         behind.layout = replace(behind.layout, gateway=behind.address)
         behind.layout.save()
@@ -194,7 +194,7 @@ def test_the_gateway_ends_in_order_when_it_is_told_to_though_strangers_keep_knoc
         assert behind.stop() == 0
     finally:
         is_over.set()
-        stranger.join(10)
+        stranger.join(60)
     behind.start()
 
 

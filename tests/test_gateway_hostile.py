@@ -63,7 +63,7 @@ def is_refused(client: Client, payload: bytes, words: str) -> bool:
 
 
 def raw(gateway: Behind) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
 
 
 def is_closed(line: socket.socket) -> bool:
@@ -388,7 +388,7 @@ class Eavesdropper:
 
     def __exit__(self, *_: object) -> None:
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         self._server.close()
 
     def _forth(self) -> None:
@@ -399,7 +399,7 @@ class Eavesdropper:
                 self.heard += heard
                 gateway.sendall(heard)
             gateway.shutdown(socket.SHUT_RDWR)
-            back.join(10)
+            back.join(60)
 
     def _back(self, gateway: socket.socket, client: socket.socket) -> None:
         try:

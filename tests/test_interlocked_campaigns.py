@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)  # a whole laboratory, also on a busy machine
+pytestmark = pytest.mark.timeout(600)  # a whole laboratory, also on a busy machine
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +28,7 @@ said, seen = [], {}
 
 
 def until(condition):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while not condition():
         assert time.monotonic() < end, said
         time.sleep(0.01)
@@ -47,10 +47,16 @@ def moves_and_doses():
     return [len(account["moves"]), len(account["doses"])]
 
 
+def is_still():
+    before = moves_and_doses()
+    time.sleep(0.7)
+    return moves_and_doses() == before
+
+
 def meddle():
     sees("hutch", 0)
     until(lambda: not is_ok("hutch_closed"))
-    time.sleep(1.0)   # what is under way ends: none of it takes so long
+    until(is_still)  # what is under way ends
     before = moves_and_doses()
     time.sleep(0.7)   # long enough for several moves
     seen["done meanwhile"] = [now - then for now, then in zip(moves_and_doses(), before)]
@@ -72,7 +78,7 @@ class Watcher(Lines):
 
 with Session(lab, home, say=said.append) as session:
     campaign, end = session.run_campaign(config, Watcher())
-    Watcher.thread.join(60)
+    Watcher.thread.join(200)
     seen |= {"status": end.status, "cause": end.cause, "said": said,
              "noted": [one.text for one in session.ledger.events(campaign.id) if one.kind == "interlock"],
              "heaters": [session.devices[name].power.get() for name in ("hotplate_a", "hotplate_b", "hotplate_c")]}
@@ -85,7 +91,7 @@ with Session(lab, home, say=said.append) as session:
 
 
 def test_a_campaign_waits_while_the_door_is_open_goes_on_and_ends_safely_when_the_coolant_stops(tmp_path: Path) -> None:
-    found = subprocess.run([sys.executable, "-c", DOOR_THEN_COOLANT, str(ROOT), str(tmp_path / "home")], capture_output=True, text=True, timeout=240)
+    found = subprocess.run([sys.executable, "-c", DOOR_THEN_COOLANT, str(ROOT), str(tmp_path / "home")], capture_output=True, text=True, timeout=500)
     assert found.returncode == 0, found.stderr
     seen = json.loads(found.stdout.splitlines()[-1])
     coolant = "the detector's coolant does not flow (interlock coolant_flow: plc.coolant = 0.1 L/min; needed: plc.coolant > 0.8 L/min)"

@@ -49,7 +49,7 @@ def taken_elsewhere(home: Home, *more: str) -> Iterator[subprocess.Popen[str]]:
             yield other
         finally:
             other.kill()
-            other.wait(10)
+            other.wait(60)
 
 
 def test_nobody_holds_the_lease_of_a_laboratory_at_rest(home: Home) -> None:
@@ -95,7 +95,7 @@ def test_a_lease_ends_with_its_process_which_is_told_until_somebody_takes_it(hom
 def test_a_child_that_the_holder_has_forked_does_not_keep_the_lease(home: Home) -> None:
     with taken_elsewhere(home, "forks") as other:
         other.kill()
-        other.wait(10)
+        other.wait(60)
         Lease.take(home, "bob", "console").release()
 
 

@@ -48,7 +48,7 @@ class Eiger:
         return f"http://127.0.0.1:{self.port}?stream={self.stream_port}"
 
     def put(self, path: str) -> object:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("PUT", f"/detector/api/1.8.0/command/{path}")
             return json.loads(connection.getresponse().read())
@@ -88,7 +88,7 @@ def eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eiger]:
         yield Eiger(http_port, stream_port)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 class Watched:

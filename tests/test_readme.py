@@ -150,7 +150,7 @@ def test_lab_sim_prints_an_endpoint_first() -> None:
             assert Path(process.stdout.readline().decode().strip()).is_char_device()
         finally:
             process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
 
 
 # ------------------------------------------------------------------------------------------------------ the console

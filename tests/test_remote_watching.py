@@ -71,12 +71,12 @@ def test_documents_come_in_order_and_once_although_the_connection_is_cut(gateway
 
     gateway.on_subscribe = lambda message: push(sent[:4])
     came += [next(stream) for _ in range(4)]
-    first = gateway.controls.get(timeout=10)["subscribe"]
+    first = gateway.controls.get(timeout=60)["subscribe"]
     assert first == {"documents": {"item": "i-00001-1f31"}, "have": {}}
     gateway.on_subscribe = lambda message: push(sent[2:])  # two of them again: a gateway that knows no better
     gateway.cut_listeners()
     came += [next(stream) for _ in range(4)]
-    assert gateway.controls.get(timeout=10)["subscribe"]["have"] == {RUN: 4}
+    assert gateway.controls.get(timeout=60)["subscribe"]["have"] == {RUN: 4}
     item_is(gateway, "completed")
     assert list(stream) == []
     assert [one.n for one in came] == list(range(8)) and [one.name for one in came][-1] == "stop"
@@ -87,7 +87,7 @@ def test_a_gateway_that_was_started_again_gets_a_subscription_with_what_is_here(
     feed = alice.feed({"documents": {"all": True}})
     gateway.on_subscribe = lambda message: gateway.push(b"document", run_of(1)[0])
     assert feed.next(10) is not None
-    gateway.controls.get(timeout=10)
+    gateway.controls.get(timeout=60)
     gateway.hang_up()
     gateway.on_subscribe = lambda message: gateway.push(b"document", run_of(1)[1])
     assert feed.next(0.05) is None
@@ -95,7 +95,7 @@ def test_a_gateway_that_was_started_again_gets_a_subscription_with_what_is_here(
     gateway.listen()
     message = feed.next(10)
     assert message is not None and message.content["n"] == 1 and feed.trouble == ""
-    assert gateway.controls.get(timeout=10)["subscribe"]["have"] == {RUN: 1}
+    assert gateway.controls.get(timeout=60)["subscribe"]["have"] == {RUN: 1}
     feed.close()
 
 
@@ -104,8 +104,8 @@ def test_credit_is_granted_as_messages_are_read(gateway: StandIn, alice: Laborat
     feed = alice.feed({"console": True})
     gateway.on_subscribe = lambda message: [gateway.push(b"console", {"time": i, "msg": "x"}) for i in range(4)]
     assert [feed.next(10) is not None for _ in range(4)] == [True] * 4
-    assert gateway.controls.get(timeout=10)["credit"] == 4
-    assert [gateway.controls.get(timeout=10) for _ in range(2)] == [{"credit": 2}, {"credit": 2}]
+    assert gateway.controls.get(timeout=60)["credit"] == 4
+    assert [gateway.controls.get(timeout=60) for _ in range(2)] == [{"credit": 2}, {"credit": 2}]
     feed.close()
 
 
@@ -135,12 +135,12 @@ def test_the_official_monitors_listen_to_the_stream(gateway: StandIn, alice: Lab
 
     gateway.on_subscribe = tell
     alice.console_monitor.enable()
-    assert alice.console_monitor.next_msg(timeout=10)["msg"] == "hello\n"
+    assert alice.console_monitor.next_msg(timeout=60)["msg"] == "hello\n"
     assert alice.console_monitor.text() == "hello"
-    alice.console_monitor.disable_wait(timeout=10)
+    alice.console_monitor.disable_wait(timeout=60)
     alice.system_info_monitor.enable()
-    assert alice.system_info_monitor.next_msg(timeout=10)["msg"]["status"]["manager_state"] == "idle"
-    alice.system_info_monitor.disable_wait(timeout=10)
+    assert alice.system_info_monitor.next_msg(timeout=60)["msg"]["status"]["manager_state"] == "idle"
+    alice.system_info_monitor.disable_wait(timeout=60)
 
 
 # --------------------------------------------------------------------------------------------------------- the story

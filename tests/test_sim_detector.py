@@ -31,7 +31,7 @@ from sim.register import ApiError, Parameter
 from sim.simplon import INITIALIZE_S, Reply, Simplon
 from sim.stream import Encoder, Message
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 GEOMETRY = Geometry(shape=(40, 64), beam_center_px=(19.5, 31.5), wavelength_angstrom=1.0, pixel_um=172.0, distance_mm=150.0)
 
 

@@ -241,7 +241,7 @@ def test_a_process_killed_in_the_middle_of_doses_and_moves_has_kept_all_it_has_t
         told = int(worker.stdout.readline())
     worker.kill()
     told = max([told, *(int(line) for line in worker.stdout if line.endswith("\n"))])
-    worker.wait(10)
+    worker.wait(60)
     worker.stdout.close()
     account = (kept := Kept(path)).account
     kept.world.close()
@@ -299,7 +299,7 @@ def test_a_simulator_killed_during_a_dose_goes_on_with_what_its_pump_had_told(pa
     hands.do(("move", "rack.3", "synthesiser"))
     hands.world.close()
     first = start()
-    with serial.Serial(first.ready["endpoints"]["pump"].removeprefix("serial://").partition("?")[0], timeout=10) as port:
+    with serial.Serial(first.ready["endpoints"]["pump"].removeprefix("serial://").partition("?")[0], timeout=60) as port:
         def ask(command: bytes) -> bytes:
             port.write(command + b"\r")
             return port.read_until(b"\x03")

@@ -37,7 +37,7 @@ from lab.up.services import Service
 from lab.up.state import laboratory_state
 
 LAB = Path(__file__).parent.parent / "examples" / "lab.yaml"
-DEADLINE_S = 30.0
+DEADLINE_S = 150.0
 SERVES = """
 import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -29,7 +29,7 @@ from lab.services import free_ports
 from lab.session import Session
 from lab.up.instruments import await_free
 
-pytestmark = pytest.mark.timeout(300)  # real processes, also on a busy machine
+pytestmark = pytest.mark.timeout(600)  # real processes, also on a busy machine
 
 LAB = str(Path(sys.executable).parent / "lab")
 

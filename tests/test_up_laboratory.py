@@ -24,9 +24,9 @@ from lab.up import events
 ROOT = Path(__file__).parent.parent
 LAB = str(Path(sys.executable).parent / "lab")
 SERVICES = ("redis", "instruments", "catalogue", "queue", "steward", "gateway")
-DEADLINE_S = 60.0
+DEADLINE_S = 150.0
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for the laboratory
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the laboratory
 
 
 class Laboratory:
@@ -91,16 +91,16 @@ def test_lab_up_in_a_laboratory_that_is_up_says_so(laboratory: Laboratory) -> No
 
 
 def test_lab_status_shows_services_queue_control_and_alarms(laboratory: Laboratory) -> None:
-    found = laboratory.status()["laboratory"]
+    # On a busy machine the RE Manager may take too long to answer, and the worker to write of alarms.
+    found = eventually(lambda: (now := laboratory.status()["laboratory"])["queue"] and now["alarms"] and now)
     assert {row["service"]: (row["state"], row["restarts"]) for row in found["services"]} == dict.fromkeys(SERVICES, ("ready", 0))
     assert found["queue"]["environment"] == "idle"
     assert found["lease"] is None
     assert found["alarms"]["instruments"] == {}
     assert found["next"] == []
-    screen = laboratory.run("status").stdout
+    screen = eventually(lambda: "no alarms" in (shown := laboratory.run("status").stdout) and "queue: idle" in shown and shown)
     assert "queue: idle; 0 items in it; worker: idle; runs by itself" in screen
     assert "control: nobody" in screen
-    assert "no alarms" in screen
 
 
 def test_everything_listens_on_loopback(laboratory: Laboratory) -> None:
@@ -126,8 +126,8 @@ def test_runs_are_filed_for_those_who_have_tileds_key(laboratory: Laboratory) ->
     run = [["start", {"uid": "a-run", "time": 1.0}], ["stop", {"uid": "its-end", "run_start": "a-run", "time": 2.0, "exit_status": "success", "num_events": {}}]]
     (laboratory.home / "runs" / "a-run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run))
     url, key = f"{layout.tiled}/api/v1/metadata/a-run", {"Authorization": f"Apikey {layout.tiled_key}"}
-    assert httpx.get(url).status_code == 401
-    assert eventually(lambda: httpx.get(url, headers=key).status_code == 200 and "stop" in httpx.get(url, headers=key).text)
+    assert httpx.get(url, timeout=60).status_code == 401
+    assert eventually(lambda: httpx.get(url, headers=key, timeout=60).status_code == 200 and "stop" in httpx.get(url, headers=key, timeout=60).text)
 
 
 def test_an_item_under_way_is_not_ended_unless_that_is_meant_and_then_stands_on_record(laboratory: Laboratory) -> None:
@@ -141,6 +141,6 @@ def test_an_item_under_way_is_not_ended_unless_that_is_meant_and_then_stands_on_
     done = laboratory.run("down", "--now")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines() if "ended after" in line] == list(reversed(SERVICES))
-    assert psutil.wait_procs(processes, timeout=10)[1] == []
+    assert psutil.wait_procs(processes, timeout=60)[1] == []
     with Ledger(laboratory.home / "ledger.sqlite", WallClock()) as ledger:
         assert ledger.item(item["item"]).state == "aborted"

@@ -30,7 +30,7 @@ from lab.up.arrangement import arrange
 from lab.up.queue import ask
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-DEADLINE_S = 60.0
+DEADLINE_S = 150.0
 
 
 class Laboratory:
