@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lab.core.config import Limits, Name, Positive
+from lab.core.consistency import check_consistency, one_outcome
 from lab.core.recovery import Recovery
 from lab.core.space import (
     ChoiceParameter,
@@ -379,6 +380,7 @@ class CampaignConfig(_Model):
             check_candidates(self.space, self.candidates.columns, self.candidates.rows)
         self._check_points()
         self._check_engine()
+        check_consistency(self)
         scale = self.evaluate.full_scale
         if self.evaluate.kind == "brightness" and (scale is None or not scale[0] < scale[1]):
             raise ValueError(f"evaluate.full_scale: given {scale}; allowed: [value at no light, value at full scale], the lower one first")
@@ -431,11 +433,10 @@ class CampaignConfig(_Model):
     @property
     def outcome_limits(self) -> tuple[LinearConstraint, ...]:
         """Outcome constraints, each on one outcome: ``film_thickness >= 200``."""
-        limits = []
-        for number, text in enumerate(self.outcome_constraints):
-            name = text.replace("<", " ").replace(">", " ").replace("=", " ").split()[:1]
-            limit = LinearConstraint.parse(text, name)
-            if limit.operator == "==" or len(limit.coefficients) != 1:
-                raise ValueError(f"outcome_constraints.{number}: given {text!r}; allowed: one outcome and a bound, such as 'thickness >= 200'")
-            limits.append(limit)
-        return tuple(limits)
+        return tuple(one_outcome(text, f"outcome_constraints.{number}") for number, text in enumerate(self.outcome_constraints))
+
+    @property
+    def safe_limits(self) -> tuple[LinearConstraint, ...]:
+        """Safety constraints, each on one outcome; none where the campaign has none."""
+        texts = () if self.safety is None else self.safety.constraints
+        return tuple(one_outcome(text, f"safety.constraints.{number}") for number, text in enumerate(texts))
