@@ -79,6 +79,9 @@ def _check_outcomes(campaign: CampaignConfig, file: str) -> None:
     for number, limit in enumerate(campaign.outcome_limits):
         if limit.names[0] not in names:
             raise ConfigError(file, f"outcome_constraints.{number}", repr(limit.names[0]), ", ".join(names))
+    for number, limit in enumerate(campaign.safe_limits):
+        if limit.names[0] not in names:
+            raise ConfigError(file, f"safety.constraints.{number}", repr(limit.names[0]), ", ".join(names))
 
 
 def _table_world(table: Path, campaign: CampaignConfig, translation: Translation, file: str) -> TableWorld:
