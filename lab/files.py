@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from lab.core.config import LabConfig
 from lab.core.errors import ConfigError
 from lab.core.question import CampaignConfig
+from lab.tables import with_tables
 
 COMMAND_LINE = "command line"
 
@@ -37,8 +38,8 @@ def load_lab(path: Path, overrides: Mapping[str, Any] | None = None) -> LabConfi
 
 
 def load_campaign(path: Path, overrides: Mapping[str, Any] | None = None) -> CampaignConfig:
-    """Read a campaign.yaml; as `load_lab`."""
-    return parse(CampaignConfig, read_yaml(path), str(path), overrides)
+    """Read a campaign.yaml, and the tables that it names; as `load_lab`."""
+    return parse(CampaignConfig, with_tables(_laid(read_yaml(path), overrides), path), str(path))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -83,9 +84,7 @@ def parse(model: type[Model], content: Mapping[str, Any], file: str, overrides: 
     ConfigError
         With one line per mistake.
     """
-    data = _copy(content)
-    for path, value in (overrides or {}).items():
-        _lay(data, path, value)
+    data = _laid(content, overrides)
     try:
         return model.model_validate_json(json.dumps(data), strict=True) if is_strict else model.model_validate(data)
     except ValidationError as error:
@@ -110,6 +109,14 @@ def parse_sets(assignments: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ConfigError(COMMAND_LINE, f"--set {key}", repr(value), "a number, text or YAML value") from error
     return found
+
+
+def _laid(content: Mapping[str, Any], overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of `content`, `overrides` laid over it."""
+    data: dict[str, Any] = _copy(content)
+    for path, value in (overrides or {}).items():
+        _lay(data, path, value)
+    return data
 
 
 def _copy(value: Any) -> Any:
