@@ -181,6 +181,23 @@ def show(
         show_data(report.summary(ledger, campaign), report.render_summary, as_json)
 
 
+@app.command()
+def report(
+    campaign: Annotated[str, typer.Argument(help="id, the unique beginning of one, or a name (its newest)")],
+    out: Annotated[Path | None, typer.Option("--out", help="the page is written to this file, .html; default: LAB_HOME/reports/ID.html")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the numbers behind it on standard output; no page but with --out")] = False,
+) -> None:
+    """All that can be told of a campaign: progress, whether the model can be trusted, what matters, why these points. One HTML file."""
+    with errors_in_words(), open_ledger() as ledger:
+        from lab.dossier import command, words
+        from lab.home import Home
+
+        found, path = command.report(ledger, campaign, out, Home.default(), is_page_wanted=not as_json)
+        show_data(command.as_json(found) if as_json else list(words.lines(found)), command.screen, as_json)
+        if path is not None:
+            typer.echo(f"wrote {path}", err=True)
+
+
 app.add_typer(desk.app)
 app.add_typer(services.app)
 app.add_typer(queue_commands.app, name="queue")

@@ -57,5 +57,10 @@ class Home:
     def logs(self) -> Path:
         return self.path / "logs"
 
+    @property
+    def reports(self) -> Path:
+        """What ``lab report`` writes."""
+        return self.path / "reports"
+
     def frames(self, campaign: str) -> Path:
         return self.path / "frames" / campaign

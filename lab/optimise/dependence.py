@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lab.core.space import LinearConstraint, RangeParameter, Value
+from lab.core.space import RangeParameter, Value
 from lab.optimise.cloud import Cloud
 from lab.optimise.domain import Domain
 from lab.optimise.polytope import Array
@@ -96,11 +96,12 @@ def _numbers(p: RangeParameter, n: int) -> tuple[Value, ...]:
 def moved(domain: Domain, point: Mapping[str, Value], to: Mapping[str, Value]) -> dict[str, Value] | None:
     """`point` with some parameters at other values, the others of each equality in proportion; None where that is not allowed."""
     found = {**point, **to}
-    for equality in (c for c in domain.space.constraints if isinstance(c, LinearConstraint) and c.operator == "=="):
+    for equality in (c for c in domain.space.constraints if c.operator == "=="):
         if not set(equality.names) & set(to):
             continue
-        rest = equality.bound - sum(c * float(found[name]) for name, c in equality.coefficients if name in to)
-        others = {name: c * float(point[name]) for name, c in equality.coefficients if name not in to}
+        free = {p.name for p in domain.ranges} - set(to)
+        rest = equality.bound - sum(c * float(found[name]) for name, c in equality.coefficients if name not in free)
+        others = {name: c * float(point[name]) for name, c in equality.coefficients if name in free}
         total = sum(others.values())
         for name, c in equality.coefficients:
             if name in others:
@@ -158,7 +159,7 @@ def triangle_of(model: Expects, domain: Domain, point: Mapping[str, Value], name
 
 def sums_of(domain: Domain) -> list[tuple[str, ...]]:
     """Names of the fractions of each sum among the constraints."""
-    return [c.names for c in domain.space.constraints if isinstance(c, LinearConstraint) and c.is_sum]
+    return [c.names for c in domain.space.constraints if c.is_sum]
 
 
 def _mapped(model: Expects, domain: Domain, point: Mapping[str, Value], names: tuple[str, ...], places: Sequence[Mapping[str, Value]]) -> Map:

@@ -176,7 +176,7 @@ def _allowed(domain: Domain, point: Mapping[str, Value] | None) -> Mapping[str, 
     for p in domain.ranges:
         inside = min(max(float(found[p.name]), p.low), p.high)
         found[p.name] = round(inside) if p.is_integer else inside
-    for equality in (c for c in domain.space.constraints if getattr(c, "is_sum", False)):
+    for equality in (c for c in domain.space.constraints if c.is_sum):
         total = equality.left_side(found)
         if total > 0:
             found |= {name: float(found[name]) * equality.bound / total for name in equality.names}

@@ -129,7 +129,8 @@ class Foretold:
         """Whether failures were to be foreseen, in a sentence."""
         failed, good = ~self.is_success.astype(bool), self.is_success.astype(bool)
         foreseen, expected = int((self.chance[failed] < 0.5).sum()), int((self.chance[good] >= 0.5).sum())
-        better = "better than the overall rate of success" if self.brier < self.brier_of_rate else "no better than the overall rate of success"
+        ratio = self.brier / self.brier_of_rate if self.brier_of_rate > 0 else 1.0
+        better = f"{'better' if ratio < 0.9 else 'hardly better' if ratio < 1.0 else 'no better'} than the overall rate of success"
         return (f"left out, {foreseen} of {int(failed.sum())} failures had a chance of success below a half, and {expected} of {int(good.sum())} "
                 f"successes one above; as a forecast, {better} (Brier score {self.brier:.3f} against {self.brier_of_rate:.3f})")
 

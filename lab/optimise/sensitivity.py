@@ -106,7 +106,7 @@ def sensitivities(model: Process, domain: Domain, n_trials: int, pool: Cloud | N
         When no allowed point turns up.
     """
     rng = np.random.default_rng(seed)
-    if pool is None and not domain.space.constraints:
+    if pool is None and not domain.space.all_constraints:
         return _sobol(model, domain, n_trials, rng, seed)
     cloud = spread(domain, N_JOINT, seed) if pool is None else pool.some(N_JOINT)
     return _shapley(model, cloud, rng)

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from lab.core.best import best_trial
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
-from lab.core.trial import Trial
+from lab.core.trial import Trial, TrialState
 
 MOST_NAMED = 6
 """Parameters of another choice that are told: those that differ most from the choice."""
@@ -17,13 +17,13 @@ MOST_NAMED = 6
 NOT_ON_RECORD = "why this point is not on record"
 
 
-def why(campaign: CampaignConfig, trials: Sequence[Trial], trial: Trial) -> str:
+def why(campaign: CampaignConfig, trial: Trial, best: Trial | None) -> str:
     """Why a trial's point was suggested.
 
     Parameters
     ----------
-    trials : sequence of Trial
-        All of the campaign, for what was the best when it was suggested.
+    best : Trial or None
+        The best that was known when it was begun (`bests_before`).
 
     Examples
     --------
@@ -32,16 +32,30 @@ def why(campaign: CampaignConfig, trials: Sequence[Trial], trial: Trial) -> str:
     thought = trial.thought
     if not thought:
         return _of_origin(trial.origin)
-    told = [_expected(campaign, trials, trial), _chance(thought), _improvement(campaign, thought)]
+    told = [_expected(campaign, trial, best), _chance(thought), _improvement(campaign, thought)]
     remarks = [text for text in _texts(thought.get("remarks")) if text]
     parts = [", ".join(part for part in told if part), *_alternatives(thought, trial), *remarks]
     return "; ".join(part for part in parts if part) or _of_origin(trial.origin)
 
 
-def best_before(campaign: CampaignConfig, trials: Sequence[Trial], trial: Trial) -> Trial | None:
-    """The best that had been measured when a trial was begun, as far as its times are on record."""
-    began = math.inf if trial.began_lab_s is None else trial.began_lab_s
-    return best_trial(campaign, [t for t in trials if t.index < trial.index and (t.ended_lab_s is None or t.ended_lab_s <= began)])
+def bests_before(campaign: CampaignConfig, trials: Sequence[Trial]) -> list[Trial | None]:
+    """For each trial, the best that had been measured when it was begun; by the order of trials where their times are not on record."""
+    done = [t for t in trials if t.state is TrialState.COMPLETED]
+    is_timed = all(t.ended_lab_s is not None and t.began_lab_s is not None for t in done)
+    ends = sorted((t.ended_lab_s if is_timed and t.ended_lab_s is not None else t.index, t.index, t) for t in done)
+    begins = sorted((_began(t) if is_timed else t.index - 0.5, k) for k, t in enumerate(trials))
+    found: list[Trial | None] = [None] * len(trials)
+    best, n_known = None, 0
+    for began, k in begins:
+        while n_known < len(ends) and ends[n_known][0] <= began:
+            best = best_trial(campaign, [*([] if best is None else [best]), ends[n_known][2]]) or best
+            n_known += 1
+        found[k] = best
+    return found
+
+
+def _began(trial: Trial) -> float:
+    return math.inf if trial.began_lab_s is None else trial.began_lab_s
 
 
 def expected_of(thought: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
@@ -58,13 +72,12 @@ def _of_origin(origin: str) -> str:
         return "evenly spread over the space" + (f" {origin[5:].strip()}" if origin[5:].strip() else ": the model begins with such points")
     if origin == "given":
         return "given by the campaign's file"
-    if origin.startswith("proposed"):
-        return origin
+    if origin.startswith("remote: "):
+        return f"proposed from afar by {origin.removeprefix('remote: ')}"
     return NOT_ON_RECORD
 
 
-def _expected(campaign: CampaignConfig, trials: Sequence[Trial], trial: Trial) -> str:
-    best = best_before(campaign, trials, trial)
+def _expected(campaign: CampaignConfig, trial: Trial, best: Trial | None) -> str:
     found = []
     for name, (mean, deviation) in expected_of(trial.thought).items():
         so_far = None if best is None or best.outcome is None or len(campaign.objectives) > 1 or name != campaign.objective.name \
