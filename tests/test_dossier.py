@@ -20,9 +20,10 @@ from lab.core.trial import Measured, Outcome, Suggestion
 from lab.dossier import words
 from lab.dossier.command import report
 from lab.dossier.content import OTHER_VERSION, Dossier, dossier_of
+from lab.dossier.drawing import svg
 from lab.dossier.numbers import as_json
 from lab.dossier.page import page
-from lab.dossier.progress_figures import unbeaten
+from lab.dossier.progress_figures import front_figure, unbeaten
 from lab.home import Home
 from lab.records.ledger import Ledger
 
@@ -32,7 +33,9 @@ MIXTURE: dict[str, Any] = {
                    {"name": "ma", "type": "range", "bounds": [0, 1]}, {"name": "hot", "type": "range", "bounds": [60, 180], "unit": "degC"},
                    {"name": "solvent", "type": "choice", "values": ["DMF", "DM<SO>"]}],
     "constraints": ["cs + fa + ma == 1"], "optimizer": {"engine": "botorch"}}
-TWO: dict[str, Any] = {**MIXTURE, "objectives": [{"name": "purity", "goal": "maximize"}, {"name": "cost", "goal": "minimize"}]}
+LINE: dict[str, Any] = {"name": "film", "recipe": "thin_film", "objectives": [{"name": "purity", "goal": "maximize"}], "budget": {"trials": 20},
+                        "parameters": [{"name": "hot", "type": "range", "bounds": [60, 180]}], "optimizer": {"engine": "botorch"}}
+TWO: dict[str, Any] = {**LINE, "objectives": [{"name": "purity", "goal": "maximize"}, {"name": "cost", "goal": "minimize"}]}
 THOUGHT: dict[str, Any] = {"expected": {"purity": [0.5, 0.2]}, "success": 0.93, "acquisition": -1.0, "improvement": 0.021, "remarks": ["jitter 1e-08"],
                            "alternatives": [{"values": {"cs": 1.0, "fa": 0.0, "ma": 0.0, "hot": 100.0, "solvent": "DMF"}, "acquisition": -1.5}]}
 
@@ -76,6 +79,7 @@ def campaign_of(ledger: Ledger, config: dict[str, Any], outcomes: Sequence[dict[
     for k, outcome in enumerate(outcomes):
         cs, fa, ma = rng.dirichlet(np.ones(3))
         values = {"cs": cs, "fa": fa, "ma": 1.0 - cs - fa, "hot": float(rng.uniform(60, 180)), "solvent": "DMF" if k % 2 else "DM<SO>"}
+        values = {one["name"]: values[one["name"]] for one in config["parameters"]}
         found = Suggestion(values, "botorch" if k > 4 else "sobol", 0.1, THOUGHT if k > 4 else {})
         ledger.start_trial(campaign, index := ledger.add_suggestion(campaign, found), f"rack.{k + 1}")
         ledger._store.clock.advance(60)
@@ -96,9 +100,11 @@ def tags_of(text: str) -> Tags:
     return found
 
 
-@pytest.fixture
-def told(ledger: Ledger) -> Dossier:
-    return dossier_of(ledger, campaign_of(ledger, MIXTURE, [*purities(7), None, {"purity": 0.99}]))
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Dossier:
+    """Of a campaign with a mixture, a choice, a failure, and reasons on record."""
+    with Ledger(tmp_path_factory.mktemp("told") / "ledger.sqlite", ManualClock()) as ledger:
+        return dossier_of(ledger, campaign_of(ledger, MIXTURE, [*purities(7), None, {"purity": 0.99}]))
 
 
 def test_the_page_is_whole_and_needs_nothing_else(told: Dossier) -> None:
@@ -113,15 +119,12 @@ def test_the_page_is_whole_and_needs_nothing_else(told: Dossier) -> None:
     assert "DM&lt;SO&gt;" in text and "DM<SO>" not in text and "Buffer &lt;overrun&gt;" in text and told.digest in text
 
 
-def test_the_same_record_makes_the_same_page(ledger: Ledger, told: Dossier) -> None:
-    assert page(dossier_of(ledger, told.row.id)) == page(told)
-
-
-def test_another_measurement_changes_the_digest(ledger: Ledger, told: Dossier) -> None:
-    index = ledger.add_suggestion(told.row.id, Suggestion(dict(told.trials[0].planned), "sobol"))
-    assert dossier_of(ledger, told.row.id).digest != told.digest
-    ledger.fail_trial(told.row.id, index, "no film")
-    assert len({dossier_of(ledger, told.row.id).digest, told.digest}) == 2
+def test_the_same_record_makes_the_same_page_and_another_one_another_digest(ledger: Ledger) -> None:
+    campaign = campaign_of(ledger, LINE, purities(3))
+    found = dossier_of(ledger, campaign)
+    assert page(dossier_of(ledger, campaign)) == page(found)
+    ledger.add_suggestion(campaign, Suggestion({"hot": 100.0}, "sobol"))
+    assert dossier_of(ledger, campaign).digest != found.digest
 
 
 def test_the_words_say_why_a_point_was_suggested(told: Dossier) -> None:
@@ -144,13 +147,13 @@ def test_the_numbers_behind_the_page_are_json(told: Dossier) -> None:
     ([], "0 completed trials: a model needs 2"), ([{"purity": 0.5}], "1 completed trial: a model needs 2"),
     ([None, None], "0 completed trials: a model needs 2")])
 def test_a_campaign_without_a_model_is_told_in_words(ledger: Ledger, outcomes: list[dict[str, float] | None], problem: str) -> None:
-    found = dossier_of(ledger, campaign_of(ledger, MIXTURE, outcomes))
+    found = dossier_of(ledger, campaign_of(ledger, LINE, outcomes))
     assert dict(words.lines(found))["model"] == f"none: {problem}"
     assert not tags_of(page(found)).mistakes
 
 
 def test_outcomes_that_are_all_alike_are_told_in_words(ledger: Ledger) -> None:
-    found = dossier_of(ledger, campaign_of(ledger, MIXTURE, [{"purity": 0.5}] * 6))
+    found = dossier_of(ledger, campaign_of(ledger, LINE, [{"purity": 0.5}] * 6))
     assert dict(words.lines(found))["model of purity"].startswith("all 6 samples gave the same")
     assert not tags_of(page(found)).mistakes
 
@@ -165,9 +168,10 @@ def test_a_file_of_another_version_costs_only_the_model(ledger: Ledger) -> None:
 
 def test_several_objectives_show_their_trade_off(ledger: Ledger) -> None:
     rng = np.random.default_rng(0)
-    outcomes = [{"purity": float(one), "cost": float(other)} for one, other in rng.random((6, 2))]
-    text = page(dossier_of(ledger, campaign_of(ledger, TWO, outcomes)))
-    assert "What the model says of purity" in text and "What the model says of cost" in text and "Trade-off" in text
+    found = dossier_of(ledger, campaign_of(ledger, TWO, [{"purity": float(one), "cost": float(other)} for one, other in rng.random((6, 2))]))
+    assert [one.name for one in found.explanation.outcomes] == ["purity", "cost"] and "trade-off" in words.best(found)
+    assert found.config is not None
+    assert svg(front_figure(found, found.config), "front", "trade-off").startswith('<svg role="img" aria-label="trade-off"')
 
 
 def test_what_no_other_beats_in_both_is_the_front() -> None:
@@ -175,14 +179,14 @@ def test_what_no_other_beats_in_both_is_the_front() -> None:
 
 
 def test_changes_by_people_are_on_record_in_the_page(ledger: Ledger) -> None:
-    campaign = campaign_of(ledger, MIXTURE, purities(3))
-    ledger.change_config(campaign, CampaignConfig.model_validate({**MIXTURE, "budget": {"trials": 30}}).model_dump_json(), "anna", "budget.trials: 20 to 30")
+    campaign = campaign_of(ledger, LINE, purities(1))
+    ledger.change_config(campaign, CampaignConfig.model_validate({**LINE, "budget": {"trials": 30}}).model_dump_json(), "anna", "budget.trials: 20 to 30")
     text = page(dossier_of(ledger, campaign))
     assert re.search(r"Revision 1, .* UTC, by anna: budget.trials: 20 to 30", text)
 
 
 def test_the_command_writes_a_page_and_says_where(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    campaign = campaign_of(ledger, MIXTURE, [{"purity": 0.5}])
+    campaign = campaign_of(ledger, LINE, [{"purity": 0.5}])
     monkeypatch.setenv("LAB_HOME", str(tmp_path))
     done = CliRunner().invoke(app, ["report", "film"])
     file = tmp_path / "reports" / f"{campaign}.html"

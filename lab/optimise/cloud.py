@@ -58,7 +58,7 @@ def place_of(domain: Domain, name: str, value: Value) -> float:
     """Where a value of a parameter is between its bounds: 0..1, or its number in the list."""
     parameter = domain.space[name]
     if isinstance(parameter, ChoiceParameter):
-        return float(parameter.values.index(value))
+        return float(parameter.known.index(value))
     if not isinstance(parameter, RangeParameter):
         return 0.0
     number = max(float(value), 1e-3 * parameter.low) if parameter.is_log else float(value)
