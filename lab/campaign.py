@@ -7,22 +7,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
-from lab import budgets
 from lab.core.best import best_trial
 from lab.core.clock import Clock
-from lab.core.errors import ConsumableError, LabError, LedgerError, NotBegun
+from lab.core.errors import ConsumableError, LabError, LedgerError, NotBegun, Outdated
 from lab.core.journal import Journal
 from lab.core.question import CampaignConfig
 from lab.core.recovery import Choice, Policy
 from lab.core.space import ChoiceParameter, Parameter, RangeParameter, Space, Value
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
-from lab.optimise import Optimizer
+from lab.current import Current
+from lab.ends import End, spent
 from lab.questions import Question, Watch
 from lab.records.documents import RunReferences
 from lab.records.ledger import Ledger
+from lab.records.rows import Known
 from lab.translation import Translation
 from plans.conductor import Unfinished
 from plans.expectation import Expectation
@@ -33,7 +34,7 @@ from plans.statuses import Happening
 log = logging.getLogger(__name__)
 
 Document = tuple[str, dict[str, Any]]
-Evaluate = Callable[[Sequence[Document]], Outcome]
+Evaluate = Callable[[Sequence[Document], CampaignConfig], Outcome]
 
 
 class Reporter(Protocol):
@@ -52,14 +53,6 @@ class Reporter(Protocol):
     def trouble(self, text: str) -> None: ...
 
     def closed(self, campaign: Campaign) -> None: ...
-
-
-@dataclass(frozen=True)
-class End:
-    """How a campaign ended: ``done``, ``failed`` or ``interrupted``, and why."""
-
-    status: str
-    cause: str
 
 
 class Told:
@@ -138,19 +131,18 @@ class Campaign:
 
     Parameters
     ----------
-    config : CampaignConfig
+    current : Current
+        Its configuration and optimiser; without one, the points are those that programs elsewhere propose in the ledger.
     lab : str
         Name of the laboratory, whose stock and slots it uses.
     ledger : Ledger
     campaign_id : str
         Open in the ledger.
-    optimizer : Optimizer or None
-        None: the points are those that programs elsewhere propose in the ledger.
     translation : Translation
     policy : Policy
         What is done when a step fails.
     evaluate : callable
-        Documents of a run -> Outcome; raises SampleError.
+        Documents of a run, and the configuration now -> Outcome; raises SampleError.
     collector : Collector
     rack : sequence of str
         Places with substrates, in the order of use.
@@ -161,11 +153,10 @@ class Campaign:
 
     def __init__(
         self,
-        config: CampaignConfig,
+        current: Current,
         lab: str,
         ledger: Ledger,
         campaign_id: str,
-        optimizer: Optimizer | None,
         translation: Translation,
         policy: Policy,
         evaluate: Evaluate,
@@ -174,12 +165,13 @@ class Campaign:
         clock: Clock,
         reporter: Reporter,
     ) -> None:
-        self.config, self.lab, self.id, self.clock, self.policy = config, lab, campaign_id, clock, policy
+        self._current, config = current, current.config
+        self.lab, self.id, self.clock, self.policy = lab, campaign_id, clock, policy
         self.ledger = ledger
         self.recipe: Recipe = translation.recipe
         self.priority, self.share = config.priority, config.share
         self.unfinished: Sequence[Unfinished] = ()
-        self._optimizer, self._translation, self._evaluate = optimizer, translation, evaluate
+        self._translation, self._evaluate = translation, evaluate
         self._collector, self._rack, self._reporter = collector, tuple(rack), reporter
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thinking")
         self._speed: float | str = clock.speed if clock.speed < float("inf") else "max"
@@ -206,7 +198,13 @@ class Campaign:
         """How long a suggestion takes, laboratory seconds: so much earlier it is asked for."""
         return self._thinking_wall_s * self.clock.speed if self.clock.speed < float("inf") else 0.0
 
+    @property
+    def config(self) -> CampaignConfig:
+        """As it is now: people may change it under way."""
+        return self._current.config
+
     def may_begin(self) -> bool:
+        self._look()
         return not self._stopped and self.unexpected is None and not self._spent(self.trials)
 
     def next_order(self) -> Thought:
@@ -220,6 +218,8 @@ class Campaign:
         return thought
 
     def begin(self, order: Order) -> tuple[Order, Journal] | None:
+        if self.ledger.trial(self.id, order.trial).state is TrialState.ABANDONED:
+            raise Outdated(f"trial {order.trial + 1} has been taken back")
         short, journal = self._lacking(order), None
         if not short:
             try:
@@ -271,20 +271,6 @@ class Campaign:
         """No further sample is begun; those in the machine are finished."""
         self._stopped = self._stopped or cause
 
-    def change_budget(self, changes: Mapping[str, Any], by: str) -> None:
-        """Go on with another budget; on record, so that a resume has it, too.
-
-        Raises
-        ------
-        ConfigError
-            When it is no budget.
-        """
-        new = budgets.changed(self.config, changes, self.id)
-        said = f"budget: {budgets.words(self.config.budget, new.budget)}"
-        self.ledger.change_config(self.id, new.model_dump_json(), by, said)
-        self.config = new
-        self._reporter.trouble(f"{said}, says {by}")
-
     def ask(self, order: Order, step: str, error: LabError, choices: Mapping[Choice, str], otherwise: Choice) -> Question:
         number = self.ledger.ask(self.id, order.trial, order.sample, step, str(error), {c.value: text for c, text in choices.items()}, otherwise.value)
         self._reporter.asked(self, number)
@@ -327,10 +313,13 @@ class Campaign:
             return End("interrupted", f"{self.unexpected}; mend it, then: lab resume {self.id}")
         if self.unexpected is not None:  # a mistake of ours, and none of the campaign's: once it is mended, it goes on
             return End("interrupted", f"{type(self.unexpected).__name__}: {self.unexpected}")
-        spent = self._spent(self.trials)
-        if spent is None:
-            return End("failed" if self._has_failed else "done", self._stopped) if self._stopped else End("failed", "the plan ended without an end")
-        return spent
+        self._look()
+        end = self._spent(self.trials)
+        if end is not None:
+            return end
+        if self._stopped:
+            return End("failed" if self._has_failed else "done", self._stopped)
+        return End("interrupted", f"it came to its end, and then somebody gave it more to do: lab resume {self.id}")
 
     def close(self, end: End) -> None:
         """Write the end into the ledger; the thread of the optimiser is given back.
@@ -354,15 +343,25 @@ class Campaign:
     # ------------------------------------------------------------------------------------- in the thread
 
     def _next_order(self) -> Order | None:
-        known = self.ledger.known(self.id)
-        again = next((t for t in known.trials if t.state is TrialState.SUGGESTED), None)
-        if again is not None:
-            return self._order(again.index, again.planned)
-        if self._optimizer is None:
+        while True:  # again only when somebody has changed the campaign meanwhile
+            self._look()
+            known = self.ledger.known(self.id)
+            again = next((t for t in known.trials if t.state is TrialState.SUGGESTED), None)
+            if again is not None:
+                return self._order(again.index, again.planned)
+            try:
+                return self._suggested(known)
+            except Outdated as error:
+                log.info("suggesting again: %s", error)
+
+    def _suggested(self, known: Known) -> Order | None:
+        """The optimiser's next point, or one that a program elsewhere proposes."""
+        optimizer = self._current.optimizer(known)
+        if optimizer is None:
             return self._proposed(known.basis)
         began = time.monotonic()
         try:
-            suggestion = self._optimizer.suggest(known.trials)[0]
+            suggestion = optimizer.suggest(known.trials)[0]
         except LabError as error:
             self._stopped, self._has_failed = f"no suggestion: {error}", True
             return None
@@ -406,22 +405,12 @@ class Campaign:
 
     def _spent(self, trials: Sequence[Trial]) -> End | None:
         """Why no further trial is begun, None when one may be."""
-        budget = self.config.budget
-        causes = [t.cause for t in trials if t.state in (TrialState.FAILED, TrialState.ABANDONED)]
-        if len(causes) >= budget.failures:
-            return End("failed", f"failure budget spent: {len(causes)} samples failed, the last one with: {causes[-1]}")
-        if any(t.state is TrialState.SUGGESTED for t in trials):
-            return None
-        spent = ""
-        if len(trials) >= budget.trials:
-            spent = f"{budget.trials} trials"
-        elif budget.hours is not None and self.lab_s >= budget.hours * 3600:
-            spent = f"{budget.hours:g} laboratory hours"
-        if not spent:
-            return None
-        if not any(t.state is TrialState.COMPLETED for t in trials):
-            return End("failed", f"no trial gave an outcome ({spent})")
-        return End("done", spent)
+        return spent(self.config.budget, trials, self.lab_s)
+
+    def _look(self) -> None:
+        """Take up what people have changed, and say so."""
+        for change in self._current.look():
+            self._reporter.trouble(f"{change.words}, says {change.by}")
 
     def _record_outcome(self, order: Order) -> None:
         self._conclude(order, self._collector.take(order.sample))
@@ -429,7 +418,8 @@ class Campaign:
     def _conclude(self, order: Order, documents: Sequence[Document]) -> None:
         """The outcome of a sample, or why it has none."""
         try:
-            outcome = self._evaluate(documents)
+            self._look()
+            outcome = self._evaluate(documents, self.config)
             self.ledger.complete_trial(self.id, order.trial, outcome)
         except LedgerError:
             raise

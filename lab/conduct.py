@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from bluesky.utils import RequestAbort, RequestStop, RunEngineInterrupted, TransitionError
 
-from lab import budgets, interrupts
+from lab import interrupts
 from lab.campaign import Campaign, Collector, End, Reporter
-from lab.core.errors import CampaignError, ConfigError, LabError, LedgerError, ScheduleError, ServiceError
+from lab.core.errors import CampaignError, LabError, LedgerError, ScheduleError, ServiceError
 from lab.core.question import CampaignConfig
 from lab.core.recovery import Policy
+from lab.current import Current
 from lab.instruments import geometry_of, work_cell
 from lab.optimise import Optimizer, make_optimizer
 from lab.records.documents import close_cut_off, runs_of
@@ -83,15 +84,17 @@ class Conduct:
         translation = Translation(config, lab, file)
         optimizer = _optimizer(config)
         campaign = ledger.open_campaign(config.name, config.model_dump_json(), lab.model_dump_json())
-        return self._campaign(campaign, config, translation, optimizer)
+        return self._campaign(campaign, Current(ledger, campaign, 0, config, optimizer, _optimizer), translation)
 
     def resume(self, campaign_id: str) -> Campaign:
         """A campaign that has ended before its budget was spent, open again; what its last session left in the machine is looked through."""
         ledger = self._session.ledger
         row = ledger.campaign(campaign_id)
-        config = CampaignConfig.model_validate_json(row.config)
         ledger.reopen_campaign(row.id)
-        campaign = self._campaign(row.id, config, Translation(config, self._session.lab, row.id), _optimizer(config))
+        last = ledger.revisions(row.id)[-1]
+        config = CampaignConfig.model_validate_json(last.config)
+        current = Current(ledger, row.id, last.number, config, _optimizer(config), _optimizer)
+        campaign = self._campaign(row.id, current, Translation(config, self._session.lab, row.id))
         self._close_runs(row.id)
         campaign.unfinished = unfinished(campaign, self._session.documents, self._stations)
         return campaign
@@ -122,12 +125,13 @@ class Conduct:
         lab = self._session.lab
         return tuple(place for place in lab.places if lab.stations[place.partition(".")[0]].role != "rack")
 
-    def _campaign(self, campaign_id: str, config: CampaignConfig, translation: Translation, optimizer: Optimizer | None) -> Campaign:
+    def _campaign(self, campaign_id: str, current: Current, translation: Translation) -> Campaign:
         session = self._session
         geometry, frames = geometry_of(session.lab), session.home.frames(campaign_id)
         rack = tuple(place for place in session.lab.places if place not in self._stations)
-        campaign = Campaign(config, session.lab.name, session.ledger, campaign_id, optimizer, translation,
-                            Policy((config.recovery, session.lab.recovery)), lambda documents: evaluate(documents, config, geometry, frames),
+        campaign = Campaign(current, session.lab.name, session.ledger, campaign_id, translation,
+                            Policy((current.config.recovery, session.lab.recovery)),
+                            lambda documents, config: evaluate(documents, config, geometry, frames),
                             self._collector, rack, session.clock, self._reporter)
         self._campaigns.append(campaign)
         return campaign
@@ -291,11 +295,6 @@ class Conduct:
         elif kind == "stop":
             campaign.trouble(f"stopped by {by}: samples in the machine are finished, no further one begins")
             campaign.stop(f"stopped by {by}")
-        elif kind == "budget":
-            try:
-                campaign.change_budget(budgets.read(detail), by)
-            except ConfigError as error:
-                campaign.trouble(f"the budget stays as it is: {error}")
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

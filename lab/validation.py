@@ -32,10 +32,25 @@ def prepare(
         For constraints that cannot be met, parameters that no instrument can execute, values beyond limits, an unknown
         recipe, objectives that the evaluation does not deliver, a rack that is too small, and a table that is wrong.
     """
-    from lab.optimise.feasible import check_feasible
-
     _check_stations(lab, lab_file)
     lab = load_liquids(lab, campaign, campaign_file)
+    translation = check_question(lab, campaign, lab_file=lab_file, campaign_file=campaign_file)
+    if table is not None:
+        lab = lab.model_copy(update={"world": _table_world(table, campaign, translation, campaign_file)})
+    _check_world(lab, campaign, lab_file, campaign_file)
+    return lab
+
+
+def check_question(lab: LabConfig, campaign: CampaignConfig, *, lab_file: str, campaign_file: str) -> Translation:
+    """Check what a campaign asks against what its laboratory, with its liquids loaded, can do.
+
+    Raises
+    ------
+    ConfigError
+        As `prepare`.
+    """
+    from lab.optimise.feasible import check_feasible
+
     translation = Translation(campaign, lab, campaign_file)
     try:
         check_feasible(campaign.space)
@@ -47,10 +62,7 @@ def prepare(
     slots = sum(station.slots for station in lab.stations.values() if station.role == "rack")
     if campaign.budget.trials > slots:
         raise ConfigError(campaign_file, "budget.trials", str(campaign.budget.trials), f"1..{slots}, the slots of the rack in {lab_file}")
-    if table is not None:
-        lab = lab.model_copy(update={"world": _table_world(table, campaign, translation, campaign_file)})
-    _check_world(lab, campaign, lab_file, campaign_file)
-    return lab
+    return translation
 
 
 def _check_stations(lab: LabConfig, file: str) -> None:

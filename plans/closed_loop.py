@@ -14,7 +14,7 @@ from bluesky.utils import RunEngineControlException
 
 from lab.core.capabilities import Status
 from lab.core.clock import WallClock
-from lab.core.errors import CommandError, LabError
+from lab.core.errors import CommandError, LabError, Outdated
 from lab.core.recovery import Choice
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.cell import WorkCell
@@ -190,9 +190,13 @@ class _Loop:
         return True
 
     def _begin(self, conductor: Conductor, order: Order) -> Plan:
-        """Begin an order, if nothing lacks; else the others go on meanwhile."""
+        """Begin an order, if nothing lacks; else the others go on meanwhile. One that was taken back is forgotten: there will be another."""
         self._thinks_for = None
-        begun = conductor.begin(order)
+        try:
+            begun = conductor.begin(order)
+        except Outdated:
+            del self._orders[conductor.id]
+            return
         if begun is None:
             self._lacking[conductor.id] = Elapsed(WallClock(), LOOK_AGAIN_S)
             return

@@ -133,7 +133,13 @@ class Conductor(Keeper, Protocol):
         ...
 
     def begin(self, order: Order) -> tuple[Order, Journal] | None:
-        """The order is begun: its sample is on record, at a slot of its own. None when something lacks; it has said what."""
+        """The order is begun: its sample is on record, at a slot of its own. None when something lacks; it has said what.
+
+        Raises
+        ------
+        Outdated
+            When the order has been taken back; another one is to be asked for.
+        """
         ...
 
     def route(self, order: Order | None) -> Route:

@@ -12,6 +12,7 @@ from lab.core.journal import Journal
 from lab.core.question import CampaignConfig
 from lab.core.recovery import Policy, Recovery, Rule
 from lab.core.trial import Measured, Outcome, Suggestion, Trial
+from lab.current import Current
 from lab.files import load_campaign, load_lab
 from lab.records.documents import JsonlWriter
 from lab.records.ledger import Ledger
@@ -25,7 +26,7 @@ LAB = load_lab(EXAMPLES / "lab.yaml").model_copy(update={"speed": 1.0})
 RACK = tuple(f"rack.{n}" for n in range(1, 13))
 STATIONS = ("spin", "plate_a", "plate_b", "stage")
 OUTCOME = Outcome({"perovskite_fraction": Measured(0.5, 0.1)})
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class Optimizer:
@@ -85,6 +86,7 @@ class Record:
         self.ledger = Ledger(folder / "ledger.sqlite", self.clock)
         self.documents = JsonlWriter(folder / "documents", fsync=False)
         self.optimizer, self.reporter, self.collector = Optimizer(), Reporter(), Collector()
+        self.made_of: list[CampaignConfig] = []
         self.evaluated: list[list[Document]] = []
         self.evaluate: Callable[[Sequence[Document]], Outcome] = self._evaluate
         self._open: list[Campaign] = []
@@ -93,25 +95,30 @@ class Record:
         self.evaluated.append(list(documents))
         return OUTCOME
 
+    def _remade(self, config: CampaignConfig) -> Optimizer:
+        self.made_of.append(config)
+        return self.optimizer
+
     def campaign(self, *rules: Rule, **changes: Any) -> Campaign:
         """A new campaign; `changes` of the example's file."""
         config = load_campaign(EXAMPLES / "perovskite.yaml", {"budget": {"trials": 3, "failures": 2}, **changes})
         lab = load_liquids(LAB, config, "campaign.yaml")
         campaign_id = self.ledger.open_campaign(config.name, config.model_dump_json(), lab.model_dump_json())
-        return self._made(campaign_id, config, rules)
+        return self._made(campaign_id, 0, config, rules)
 
     def resumed(self, campaign_id: str, *rules: Rule) -> Campaign:
         """A campaign that was interrupted, open again, as `lab.conduct` does it."""
-        config = CampaignConfig.model_validate_json(self.ledger.campaign(campaign_id).config)
+        last = self.ledger.revisions(campaign_id)[-1]
         self.ledger.reopen_campaign(campaign_id)
-        campaign = self._made(campaign_id, config, rules)
+        campaign = self._made(campaign_id, last.number, CampaignConfig.model_validate_json(last.config), rules)
         campaign.unfinished = unfinished(campaign, self.documents, STATIONS)
         return campaign
 
-    def _made(self, campaign_id: str, config: CampaignConfig, rules: Sequence[Rule]) -> Campaign:
+    def _made(self, campaign_id: str, revision: int, config: CampaignConfig, rules: Sequence[Rule]) -> Campaign:
         lab = load_liquids(LAB, config, "campaign.yaml")
-        campaign = Campaign(config, lab.name, self.ledger, campaign_id, self.optimizer, Translation(config, lab, "campaign.yaml"),
-                            Policy((Recovery(rules=tuple(rules), patience_s=0.01),)), lambda documents: self.evaluate(documents),
+        current = Current(self.ledger, campaign_id, revision, config, self.optimizer, self._remade)
+        campaign = Campaign(current, lab.name, self.ledger, campaign_id, Translation(config, lab, "campaign.yaml"),
+                            Policy((Recovery(rules=tuple(rules), patience_s=0.01),)), lambda documents, config: self.evaluate(documents),
                             self.collector, self.rack, self.clock, self.reporter)
         self._open.append(campaign)
         return campaign

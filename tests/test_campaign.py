@@ -11,8 +11,9 @@ import pytest
 from campaign_on_record import DEADLINE_S, OUTCOME, Record, begun, measured, start_document, thought
 
 from lab.campaign import Collector, Document, End
+from lab.changes.config import change
 from lab.core.clock import EventClock, ManualClock
-from lab.core.errors import CommandError, LedgerError, NotBegun, OptimizerError, SampleError
+from lab.core.errors import CommandError, LedgerError, NotBegun, OptimizerError, Outdated, SampleError
 from lab.core.recovery import Choice
 from lab.core.trial import Outcome, TrialState
 from plans.recipes import Carried
@@ -412,3 +413,57 @@ def test_an_open_question_does_not_keep_a_campaign_from_being_closed(record: Rec
     record._open[0].close(End("interrupted", "aborted"))
     assert not question.status.done
     assert record.ledger.question(question.number).state == "withdrawn"
+
+
+# ------------------------------------------------------------------------------------------------ changed under way
+
+
+def test_a_campaign_that_is_changed_goes_on_with_an_optimiser_that_is_made_of_the_change(record: Record) -> None:
+    campaign = record.campaign()
+    begun(campaign)
+    change(record.ledger, campaign.id, {"cs": [0, 0.5], "trials": 2}, "ann")
+    thought(campaign)
+    assert [one.constraints for one in record.made_of] == [campaign.config.constraints] and campaign.config.budget.trials == 2
+    assert "cs 0..1 -> 0..0.5; budget: trials 3 -> 2, says ann" in record.reporter.lines
+
+
+def test_a_suggestion_during_which_the_campaign_was_changed_is_made_again(record: Record) -> None:
+    campaign = record.campaign()
+
+    def change_once() -> None:
+        record.optimizer.before = lambda: None
+        change(record.ledger, campaign.id, {"cs": [0, 0.5]}, "ann")
+
+    record.optimizer.before = change_once
+    order = thought(campaign)
+    assert order is not None and len(record.optimizer.asked) == 2
+    assert record.ledger.known_for(campaign.id, order.trial).revision == 1 and len(record.ledger.trials(campaign.id)) == 1
+
+
+def test_an_order_that_was_taken_back_is_not_begun(record: Record) -> None:
+    campaign = record.campaign()
+    order = thought(campaign)
+    assert order is not None
+    change(record.ledger, campaign.id, {"cs": [0, 0.1]}, "ann")
+    with pytest.raises(Outdated, match="trial 1 has been taken back"):
+        campaign.begin(order)
+    assert campaign.n_begun == 0 and campaign.may_begin()
+
+
+def test_points_that_were_taken_back_are_no_failures_and_use_none_of_the_budget(record: Record) -> None:
+    campaign = record.campaign(budget={"trials": 1, "failures": 1})
+    order = thought(campaign)
+    assert order is not None
+    change(record.ledger, campaign.id, {"cs": [0, 0.1]}, "ann")
+    assert campaign.may_begin()
+    change(record.ledger, campaign.id, {"cs": [0, 1]}, "ann")
+    measured(campaign, begun(campaign)[0])
+    assert campaign.concluded() == End("done", "1 trials")
+
+
+def test_a_campaign_that_is_given_more_to_do_as_it_ends_can_be_resumed(record: Record) -> None:
+    campaign = record.campaign(budget={"trials": 1, "failures": 2})
+    measured(campaign, begun(campaign)[0])
+    assert not campaign.may_begin()
+    change(record.ledger, campaign.id, {"trials": 2}, "ann")
+    assert campaign.concluded().status == "interrupted" and f"lab resume {campaign.id}" in campaign.concluded().cause

@@ -12,10 +12,12 @@ from bluesky.utils import RunEngineInterrupted
 from work_cell import SLOT, Bench, Campaign, Question, Thought, drops, overlapping
 
 from lab.core.capabilities import Pick
-from lab.core.errors import CommandError, LedgerError, SampleError
+from lab.core.errors import CommandError, LedgerError, Outdated, SampleError
+from lab.core.journal import Journal
 from lab.core.recovery import Choice, Rule
 from lab.core.sample import GRIPPER, UNKNOWN
 from plans.life import Stuck
+from plans.recipes import Order
 
 STALLED = "pump cs: stalled"
 STATIONS = ("spin", "plate_a", "plate_b", "stage")
@@ -457,3 +459,17 @@ def test_an_arm_that_could_not_be_parked_is_said(bench: Bench) -> None:
     campaign = Campaign(bench)
     bench.run(campaign)
     assert any("not as it should be left: safe, not parked: arm: [1016] unreachable" in said for said in campaign.troubles)
+
+
+def test_an_order_that_somebody_has_taken_back_makes_room_for_another(bench: Bench) -> None:
+    campaign = Campaign(bench, n=3)
+    begin, taken_back = campaign.begin, [Outdated("trial 2 has been taken back")]
+
+    def begin_what_stands(order: Order) -> tuple[Order, Journal] | None:
+        if order.trial == 1 and taken_back:
+            raise taken_back.pop()
+        return begin(order)
+
+    campaign.begin = begin_what_stands  # type: ignore[method-assign]
+    bench.run(campaign)
+    assert campaign.measured_samples == ["s0", "s2"]

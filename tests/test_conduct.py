@@ -15,6 +15,7 @@ from bluesky.utils import RunEngineInterrupted
 from campaign_on_record import EXAMPLES, LAB, OUTCOME, Reporter
 from work_cell import Bench
 
+from lab.changes.config import change
 from lab.conduct import Conduct
 from lab.core.capabilities import Pick
 from lab.core.errors import CampaignError, CommandError, LedgerError
@@ -299,23 +300,11 @@ def test_as_a_plan_a_campaign_that_cannot_go_on_says_how_it_can(room: Room) -> N
 
 
 def test_a_campaign_goes_on_with_another_budget_and_so_does_its_resume(room: Room, until: Callable[..., None]) -> None:
-    def change() -> None:
-        room.ledger.request(room.campaign.id, "budget", "ann", '{"trials": 2}')
-        heard(room, "trials 3 -> 2, says ann", until)()
-
-    room.bench.heater.before["heat"] = change
+    room.bench.heater.before["heat"] = lambda: change(room.ledger, room.campaign.id, {"trials": 2}, "ann")
     assert room.run() == ("done", "2 trials")
     assert '"trials":2' in room.ledger.campaign(room.campaign.id).config
-    assert [event.text for event in room.ledger.events(room.campaign.id) if event.kind == "budget"] == ["budget: trials 3 -> 2, says ann"]
-
-
-def test_a_budget_that_is_none_changes_nothing_and_is_said(room: Room, until: Callable[..., None]) -> None:
-    def change() -> None:
-        room.ledger.request(room.campaign.id, "budget", "ann", '{"trials": 0}')
-        heard(room, "the budget stays as it is", until)()
-
-    room.bench.heater.before["heat"] = change
-    assert room.run() == ("done", "3 trials")
+    assert "budget: trials 3 -> 2, says ann" in room.reporter.lines
+    assert [event.text for event in room.ledger.events(room.campaign.id) if event.kind == "change"] == ["budget: trials 3 -> 2, says ann"]
 
 
 # ------------------------------------------------------------------------------------------------ points that others propose

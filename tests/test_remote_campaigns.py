@@ -211,12 +211,13 @@ def test_what_is_asked_of_a_campaign_reaches_its_session_under_the_name_of_the_k
         desk(ALICE, method, campaign=campaign)
     desk(OLGA, "lab_campaign_budget", campaign=campaign, trials=40, hours=8)
     assert [(one.kind, one.by, one.detail) for one in desk.ledger.requests(campaign)] == [
-        ("pause", "alice", ""), ("continue", "alice", WITHOUT_ACKNOWLEDGING), ("stop", "alice", ""), ("budget", "olga", '{"trials": 40, "hours": 8}')]
+        ("pause", "alice", ""), ("continue", "alice", WITHOUT_ACKNOWLEDGING), ("stop", "alice", "")]
+    assert [(one.by, one.words) for one in desk.ledger.revisions(campaign)][1:] == [("olga", "budget: trials 20 -> 40, hours 24 -> 8")]
 
 
 @pytest.mark.parametrize(("changes", "field"), [
     ({"trials": 61}, "budget.trials"), ({"trials": True}, "trials"), ({"trials": "40"}, "trials"), ({"hours": float("nan")}, "hours"),
-    ({"hours": float("inf")}, "hours"), ({"hours": -1}, "hours"), ({"trials": 10**400}, "trials"), ({"owner": "bob"}, "owner"), ({}, "budget")])
+    ({"hours": float("inf")}, "hours"), ({"hours": -1}, "hours"), ({"trials": 10**400}, "trials"), ({"owner": "bob"}, "owner"), ({}, "changes")])
 def test_a_budget_that_cannot_be_is_refused(desk: Desk, changes: dict[str, Any], field: str) -> None:
     with refused(field):
         desk(ALICE, "lab_campaign_budget", campaign=opened(desk), **changes)

@@ -82,6 +82,9 @@ class ChoiceParameter:
         Of each value in its order, numbers that say how alike the values are; all of the same length, or none at all.
     smiles : tuple of str
         Of each value in its order, the structure from which such numbers are made; or none at all.
+    scaled_by : tuple or None
+        All values that it has had, where some are not offered any more: models know them all, and what was measured of them keeps its
+        place. Then the lists above are of these, and one value may be left.
     """
 
     name: str
@@ -89,10 +92,14 @@ class ChoiceParameter:
     is_ordered: bool = False
     descriptors: tuple[tuple[float, ...], ...] = ()
     smiles: tuple[str, ...] = ()
+    scaled_by: tuple[Value, ...] | None = None
 
     def __post_init__(self) -> None:
-        if len(set(self.values)) < 2 or len(set(self.values)) != len(self.values):
-            raise ValueError(f"values: given {list(self.values)}; allowed: at least two, all different")
+        fewest = 2 if self.scaled_by is None else 1
+        if len(set(self.values)) < fewest or len(set(self.values)) != len(self.values):
+            raise ValueError(f"values: given {list(self.values)}; allowed: at least {'two' if fewest == 2 else 'one'}, all different")
+        if not set(self.values) <= set(self.listed) or len(set(self.listed)) != len(self.listed) or len(self.listed) < 2:
+            raise ValueError(f"scaled_by: given {list(self.listed)}; allowed: {list(self.values)} and what it was besides, all different")
         if (self.descriptors or self.smiles) and self.is_ordered:
             raise ValueError("is_ordered: given true with descriptors; allowed: one of the two, each says how alike the values are")
 
@@ -102,10 +109,20 @@ class ChoiceParameter:
         return ", ".join(map(str, self.values))
 
     @property
+    def listed(self) -> tuple[Value, ...]:
+        """All values that models know, in the order of the list."""
+        return self.values if self.scaled_by is None else self.scaled_by
+
+    @property
+    def known(self) -> tuple[Value, ...]:
+        """The same, those that are offered first: the place of a value in `values` is its place here."""
+        return (*self.values, *(value for value in self.listed if value not in self.values))
+
+    @property
     def numbers(self) -> tuple[float, ...]:
-        """Its values, where all are finite numbers; else none."""
-        are_numbers = all(not isinstance(v, str | bool) and np.isfinite(v) for v in self.values)
-        return tuple(float(v) for v in self.values) if are_numbers else ()
+        """The values of `listed`, where all are finite numbers; else none."""
+        are_numbers = all(not isinstance(v, str | bool) and np.isfinite(v) for v in self.listed)
+        return tuple(float(v) for v in self.listed) if are_numbers else ()
 
     def problem(self, value: Value, tolerance: float = SUM_TOLERANCE) -> str:
         """Why `value` is not allowed; empty when it is."""

@@ -123,10 +123,12 @@ class ChoiceSpec(_Model):
     """Numbers that say how alike the values are, one list of equal length for each value (by its text): a solvent's boiling point and polarity."""
     smiles: dict[str, Text] = Field(default_factory=dict)
     """Structures from which fingerprints are made for descriptors (the extra ``chem``)."""
+    scaled_by: tuple[Scalar, ...] | None = None
+    """All values that it has had, where some are not offered any more: what was measured of them keeps its place in the model."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> ChoiceSpec:
-        texts = [str(value) for value in self.values]
+        texts = [str(value) for value in self._listed]
         for field, given in (("descriptors", self.descriptors), ("smiles", self.smiles)):
             if given and set(given) != set(texts):
                 raise ValueError(f"{field}: given {', '.join(given)}; allowed: one entry for each of {', '.join(texts)}")
@@ -146,10 +148,25 @@ class ChoiceSpec(_Model):
         """All its values."""
         return self.values
 
+    @property
+    def _listed(self) -> tuple[Scalar, ...]:
+        return self.values if self.scaled_by is None else self.scaled_by
+
     def parameter(self) -> ChoiceParameter:
-        texts = [str(value) for value in self.values]
+        texts = [str(value) for value in self._listed]
         return ChoiceParameter(self.name, self.values, self.is_ordered, tuple(self.descriptors[text] for text in texts if self.descriptors),
-                               tuple(self.smiles[text] for text in texts if self.smiles))
+                               tuple(self.smiles[text] for text in texts if self.smiles), self.scaled_by)
+
+    def narrowed(self, values: tuple[Scalar, ...]) -> ChoiceSpec:
+        """The same with other values; the model goes on to know all that it has had.
+
+        Raises
+        ------
+        ValueError
+            For no value at all, or the same twice; for new ones without the descriptors that the others have.
+        """
+        listed = (*self._listed, *(value for value in values if value not in self._listed))
+        return ChoiceSpec.model_validate({**self.model_dump(), "values": values, "scaled_by": listed})
 
 
 ParameterSpec = Annotated[RangeSpec | ChoiceSpec | FixedSpec, Field(discriminator="type")]

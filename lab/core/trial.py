@@ -108,6 +108,11 @@ class Trial:
     ended_lab_s: float | None = None
 
     @property
+    def needs_sample(self) -> bool:
+        """Whether a sample was begun for it, or is going to be: not of a point that was taken back before, nor of a result that was brought."""
+        return self.state in (TrialState.SUGGESTED, TrialState.RUNNING) or self.began_lab_s is not None
+
+    @property
     def point(self) -> Mapping[str, Value]:
         """What the model is told: executed where known, else planned."""
         return {**self.planned, **self.executed}

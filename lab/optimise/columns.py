@@ -62,7 +62,7 @@ class Columns:
         natural, kept : ndarray, shapes (n, d) and (n, k)
             Range parameters, and what is `kept`, in their units.
         places : ndarray of int, shape (n, c)
-            Place of each choice in its list.
+            Place of each choice in its list; what is not offered any more comes after it (`ChoiceParameter.known`).
         """
         numbers = np.hstack([natural, kept])
         columns = [np.where(self._is_log, self.log(numbers), (numbers - self._low) / (self._high - self._low))]
@@ -73,6 +73,18 @@ class Columns:
         """Logarithmic scale; values at or below 0 (a read-back may be) count as a thousandth of the lower bound."""
         low, high = np.where(self._is_log, self._low, 1.0), np.where(self._is_log, self._high, 2.0)
         return np.log(np.maximum(numbers, 1e-3 * low) / low) / np.log(high / low)
+
+    def back(self, x: Array) -> tuple[Array, Array]:
+        """The inverse of `of`: numbers in their units, shape (n, d + k), and the places of the values that are nearest, shape (n, c)."""
+        n = len(self.numbers)
+        low, high = np.where(self._is_log, self._low, 1.0), np.where(self._is_log, self._high, 2.0)
+        numbers = np.where(self._is_log, low * (high / low) ** x[:, :n], self._low + x[:, :n] * (self._high - self._low))
+        places, start = [], n
+        for table in self.tables:
+            mine = x[:, start:start + table.shape[1]]
+            places.append(((mine[:, None, :] - table[None, :, :]) ** 2).sum(axis=2).argmin(axis=1))
+            start += table.shape[1]
+        return numbers, np.array(places, dtype=int).reshape(len(self.tables), len(x)).T
 
     def slope(self, natural: Array) -> Array:
         """Derivative of each range parameter's column by its natural value, shape (d,), at one point."""
@@ -95,10 +107,15 @@ def _scales(parameters: list[RangeParameter | FixedParameter]) -> tuple[Array, A
 
 
 def _table(choice: ChoiceParameter) -> tuple[Array, Array]:
-    """Columns of each value, shape (values, k), and their length scales from 0 on, shape (k,)."""
+    """Columns of each value in the order of `known`, shape (values, k), and their length scales from 0 on, shape (k,)."""
+    table, groups = _table_of_list(choice)
+    return table[[choice.listed.index(value) for value in choice.known]], groups
+
+
+def _table_of_list(choice: ChoiceParameter) -> tuple[Array, Array]:
     if choice.descriptors or choice.smiles:
         return similarity(choice)
-    n = len(choice.values)
+    n = len(choice.listed)
     if not choice.is_ordered:
         return np.eye(n), np.zeros(n, dtype=int)
     numbers = choice.numbers if choice.numbers else tuple(float(k) for k in range(n))

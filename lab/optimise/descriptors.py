@@ -47,7 +47,7 @@ def similarity(choice: ChoiceParameter) -> tuple[Array, Array]:
     ConfigError
         For structures without RDKit, or that are none.
     """
-    given = _scaled(np.array(choice.descriptors, dtype=float).reshape(len(choice.values), -1))
+    given = _scaled(np.array(choice.descriptors, dtype=float).reshape(len(choice.listed), -1))
     parts, groups = [given], list(range(given.shape[1]))
     if choice.smiles:
         components = _components(_fingerprints(choice.name, choice.smiles))

@@ -240,12 +240,24 @@ class Domain:
                 raise ValueError(f"{name}: given {wrong!r}; allowed: a finite number")
             numbers[:, i] = column
         for i, c in enumerate(self.choices):
-            place = {value: k for k, value in enumerate(c.values)}
+            place = {value: k for k, value in enumerate(c.known)}
             for k, values in enumerate(rows):
-                if text := c.problem(values[c.name]):
-                    raise ValueError(text)
+                if values[c.name] not in place:
+                    raise ValueError(c.problem(values[c.name]))
                 places[k, i] = place[values[c.name]]
         return self.columns.of(numbers[:, :len(self.ranges)], numbers[:, len(self.ranges):], places)
+
+    def decode(self, x: Array) -> list[dict[str, Value]]:
+        """Parameter values of model coordinates, shape (n, columns), as they are: bounds and constraints may be missed. Whole numbers are whole."""
+        numbers, places = self.columns.back(x)
+        whole = {p.name for p in self.ranges if p.is_integer}
+        fixed = {p.name: p.value for p in self.space.fixed}
+        found = []
+        for row, mine in zip(numbers.tolist(), places.tolist(), strict=True):
+            named: dict[str, Value] = {**fixed, **{name: round(v) if name in whole else v for name, v in zip(self.columns.numbers, row, strict=True)}}
+            named |= {c.name: c.known[k] for c, k in zip(self.choices, mine, strict=True)}
+            found.append({name: named[name] for name in self.space.names})
+        return found
 
     def points_of(self, suggestions: Sequence[Mapping[str, Value]]) -> Points:
         """Points of those `suggestions` that are allowed."""

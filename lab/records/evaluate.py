@@ -25,8 +25,8 @@ def delivered(kind: str, campaign: CampaignConfig) -> tuple[str, ...]:
 
 
 def wanted(campaign: CampaignConfig) -> tuple[str, ...]:
-    """Outcomes that the campaign asks for: its objective, and what its outcome constraints are on."""
-    names = [campaign.objective.name, *(limit.names[0] for limit in (*campaign.outcome_limits, *campaign.safe_limits))]
+    """Outcomes that the campaign asks for: its objectives, and what its outcome and safety constraints are on."""
+    names = [*(one.name for one in campaign.objectives), *(limit.names[0] for limit in (*campaign.outcome_limits, *campaign.safe_limits))]
     return tuple(dict.fromkeys(names))
 
 

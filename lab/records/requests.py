@@ -11,7 +11,7 @@ from lab.records.part import Part
 from lab.records.rows import RequestRow
 from lab.records.store import iso
 
-REQUEST_KINDS = ("pause", "continue", "stop", "budget")
+REQUEST_KINDS = ("pause", "continue", "stop")
 
 WITHOUT_ACKNOWLEDGING = "interlocks are not acknowledged by it"
 """Detail of a ``continue`` from somebody elsewhere, who has not seen the instruments."""
@@ -21,10 +21,9 @@ class Requests(Part):
     """What people ask of sessions."""
 
     def request(self, campaign: str, kind: str, by: str, detail: str = "") -> int:
-        """Ask the session that runs a campaign to ``pause``, ``continue``, ``stop``, or change its ``budget``; returns the number of the request.
+        """Ask the session that runs a campaign to ``pause``, ``continue`` or ``stop``; returns the number of the request.
 
-        `detail` of a ``budget`` is what changes, as a JSON object (`lab.budgets.ask`); of a ``continue`` nothing, which acknowledges
-        interlocks, too, or `WITHOUT_ACKNOWLEDGING`.
+        `detail` of a ``continue`` is nothing, which acknowledges interlocks, too, or `WITHOUT_ACKNOWLEDGING`.
 
         Raises
         ------
@@ -37,7 +36,7 @@ class Requests(Part):
             row = campaign_by_id(connection, campaign, is_locked=True)
             status, cause = true_status(row)
             if status != "running":
-                raise LedgerError(f"{campaign}: cannot {_doing(kind)}: the campaign is {status}{f' ({cause})' if cause else ''}; "
+                raise LedgerError(f"{campaign}: cannot {kind}: the campaign is {status}{f' ({cause})' if cause else ''}; "
                                   "no session is there to do it")
             number = connection.execute(insert(schema.request).values(
                 campaign=campaign, kind=kind, by=by, detail=detail, session=row.session, state="waiting",
@@ -68,7 +67,3 @@ class Requests(Part):
         table = schema.request
         with self._store.read() as connection:
             return rows_of(connection, RequestRow, table, table.c.campaign == campaign, [table.c.id], "waiting", "dropped")
-
-
-def _doing(kind: str) -> str:
-    return "change the budget" if kind == "budget" else kind

@@ -64,10 +64,11 @@ class Revisions(Part):
         with self._store.read() as connection:
             return last_revision(connection, campaign)
 
-    def revisions(self, campaign: str) -> list[RevisionRow]:
-        """All configurations of a campaign, that of its opening first."""
+    def revisions(self, campaign: str, since: int = -1) -> list[RevisionRow]:
+        """The configurations of a campaign after number `since`, in their order."""
+        mine = table.c.campaign == campaign, table.c.number > since
         with self._store.read() as connection:
-            rows = connection.execute(select(table).where(table.c.campaign == campaign).order_by(table.c.number)).all()
+            rows = connection.execute(select(table).where(*mine).order_by(table.c.number)).all()
         return [RevisionRow(row.number, row.config, row.by, row.words, row.changed_wall, row.changed_lab_s) for row in rows]
 
     def _withdraw(self, connection: Connection, row: Any, index: int, cause: str) -> bool:

@@ -30,7 +30,7 @@ from lab.records.places import (
     slot_holder_of,
 )
 from lab.records.process import Process
-from lab.records.revisions import config_at, last_revision
+from lab.records.revisions import config_at, last_revision, state_of
 from lab.records.rows import Known
 from lab.records.store import Store
 
@@ -103,6 +103,8 @@ class Trials(Part):
 
         Raises
         ------
+        Outdated
+            When it has been taken back.
         LedgerError
             When the trial is not suggested, or another sample is at `place` or goes back there.
         ConsumableError
@@ -111,6 +113,8 @@ class Trials(Part):
         with self._store.write() as connection:
             claim_laboratory(connection, campaign)
             row = self._check_open(connection, campaign, "start a trial")
+            if state_of(connection, campaign, index) == TrialState.ABANDONED.value:
+                raise Outdated(f"{campaign}: trial {index}: cannot be started: it has been taken back")
             self._change(connection, campaign, index, (TrialState.SUGGESTED,), TrialState.RUNNING, **self._store.stamp("started"))
             mine = schema.sample.c.campaign == campaign, schema.sample.c.trial == index
             number = 1 + connection.execute(select(func.count()).select_from(schema.sample).where(*mine)).scalar_one()

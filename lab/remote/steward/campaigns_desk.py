@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lab import budgets
+from lab.changes.config import change
 from lab.core.errors import LabError
 from lab.core.question import CampaignConfig
 from lab.core.remote import is_at_least
@@ -130,7 +130,8 @@ def lab_campaign_budget(steward: Steward, who: Who, params: Answer) -> Answer:
     if steward.lab.remote.needs_approval(who.name, who.role):
         found += _raised_problems(row, changes)
     raise_problems("lab_campaign_budget", found)
-    return {"success": True, "msg": budgets.ask(steward.ledger, row.id, changes, who.name, "lab_campaign_budget"), "campaign": row.id}
+    done = change(steward.ledger, row.id, {f"budget.{name}": value for name, value in changes.items()}, who.name, "lab_campaign_budget")
+    return {"success": True, "msg": str(done), "campaign": row.id, "revision": done.revision}
 
 
 def _budget_problems(steward: Steward, who: Who, name: str, value: Any) -> list[Problem]:
