@@ -18,7 +18,8 @@ from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer, study
 from lab.optimise.domain import Domain
-from lab.optimise.study import column_groups, representative
+from lab.optimise.representative import representative
+from lab.optimise.study import column_groups
 
 ROOT = Path(__file__).parents[1]
 SQUARE = {"parameters": [{"name": n, "type": "range", "bounds": [0, 1]} for n in ("a", "b")]}
@@ -130,12 +131,14 @@ def test_of_more_trials_than_a_model_can_take_the_origin_says_how_many_it_took(m
     assert hill(suggestion.values) > -0.01
 
 
-def test_the_trials_that_a_model_takes_are_the_best_and_some_of_the_rest() -> None:
-    used = representative(np.arange(100.0), 10)
+def test_the_trials_that_a_model_takes_are_those_around_the_best_and_far_ones() -> None:
+    x = np.linspace(0.0, 1.0, 101)[:, None]
+    used = representative(x, -np.abs(x[:, 0] - 0.8), 10)
     assert used.tolist() == sorted(set(used.tolist()))
-    assert used[-5:].tolist() == [95, 96, 97, 98, 99]
-    assert used[0] == 0
-    assert representative(np.arange(5.0), 10).tolist() == [0, 1, 2, 3, 4]
+    assert {78, 79, 80, 81, 82} <= set(used.tolist())
+    assert {0, 100} <= set(used.tolist())
+    assert np.diff(used).max() <= 25
+    assert representative(x, x[:, 0], 200).tolist() == list(range(101))
 
 
 def test_the_columns_of_a_choice_share_their_length_scale() -> None:

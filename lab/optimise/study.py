@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
-from lab.core.question import CampaignConfig
-from lab.core.trial import Trial
+from lab.core.question import CampaignConfig, Objective
+from lab.core.trial import Measured, Trial, TrialState
+from lab.optimise import readings
 from lab.optimise.domain import Domain
-from lab.optimise.evidence import Evidence, gather
-from lab.optimise.gaussian import Data, Kernel, Posterior, condition
+from lab.optimise.gaussian import Data, Posterior, Trend, condition
 from lab.optimise.improvement import Above
-from lab.optimise.likelihood import Prior, fit
+from lab.optimise.likelihood import Prior
+from lab.optimise.memory import Remembered, recall
 from lab.optimise.polytope import Array
+from lab.optimise.prior_mean import prior_mean
+from lab.optimise.replicates import alike, merged
+from lab.optimise.representative import representative
+from lab.optimise.scaling import Scale, scale_of
 from lab.optimise.terms import Model, OfOutcome
+from lab.optimise.transfer import known_before, trend
+from lab.optimise.tried import encode_trials
 
 MOST = 1000
-"""Trials that a model is made of: the cost grows as their cube. Of more, the best half and others spread over the rest."""
+"""Trials that a model is made of: the cost grows as their cube. Of more, those around the best and others spread over the rest."""
+
+LEAST_SEM = 1e-3
+"""Smallest standard error that a model is told, in units of the outcomes' own spread; its inverse is the largest."""
 
 OUTCOME = Prior()
 SUCCESS = Prior(scale=(0.0, 0.5), noise=(-4.0, 1.0))
@@ -31,6 +41,9 @@ ENOUGH, CAUTION = 0.7, 30.0
 """Below the first, the chance of success counts so much more: a failure costs a sample, and the improvement expected beyond
 a border is often many times that on this side of it. Where nothing is known, the chance is a half."""
 
+SUCCEEDS = ""
+"""The name of the model of success among the kernels; no outcome has it."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -39,22 +52,35 @@ class Observed:
     Parameters
     ----------
     y : ndarray, shape (n,)
-        Mean near 0, standard deviation near 1; up is up, as it was measured.
+        Mean near 0, standard deviation near 1; up is up, as it was measured. The worst ones are drawn in (`lab.optimise.scaling.Fence`).
     told : ndarray, shape (n,)
         Variance of each, in the unit of `y` squared; 0 where none was told.
-    centre, width : float
-        ``outcome = centre + width * y``.
+    is_told : ndarray of bool, shape (n,)
+        Which were told; the noise of the others is learned.
+    scale : Scale
+    objective : Objective or None
     """
 
     name: str
     y: Array
     told: Array
-    centre: float
-    width: float
+    is_told: Array
+    scale: Scale
+    objective: Objective | None = None
+
+    @property
+    def centre(self) -> float:
+        """``outcome = centre + width * y``, but for the worst ones."""
+        return self.scale.centre
+
+    @property
+    def width(self) -> float:
+        """See `centre`."""
+        return self.scale.width
 
     def to_unit(self, value: float) -> float:
         """A value of the outcome, in the unit of `y`."""
-        return (value - self.centre) / self.width
+        return float(self.scale.to_unit(np.array([value]))[0])
 
 
 @dataclass(frozen=True)
@@ -64,7 +90,7 @@ class Study:
     Parameters
     ----------
     X : ndarray, shape (n, d + e)
-        Executed points of completed trials: the domain's columns, then those of what is not chosen.
+        Executed points of completed trials: the domain's columns, then those of what is not chosen (context, then laboratory time).
     observed : tuple of Observed
         Objectives first, in the order of the file.
     failed : ndarray, shape (k, d + e)
@@ -74,8 +100,8 @@ class Study:
         What is not chosen, as it is for the next sample.
     groups : ndarray of int, shape (d + e,)
         Which length scale each column has.
-    is_up : bool
-        Whether more of the first outcome is better: of too many trials, those with the best are kept.
+    trends : mapping of outcome name to Trend
+        What was expected before anything was measured.
     remarks : tuple of str
         What a person should know of how the trials were used.
     """
@@ -87,11 +113,16 @@ class Study:
     waiting: Array
     here: Array
     groups: Array
-    is_up: bool = True
+    trends: Mapping[str, Trend] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Observed:
         return next(one for one in self.observed if one.name == name)
+
+    @property
+    def merit(self) -> Array:
+        """How good each completed trial is by the first objective, shape (n,), in the unit of its model."""
+        return self.observed[0].scale.merit(self.observed[0].y, self.observed[0].objective)
 
     def with_waiting(self, x: Array) -> Study:
         """The same, and `x`, shape (k, d), under way."""
@@ -103,32 +134,45 @@ class Study:
         Parameters
         ----------
         start : mapping or None
-            `Models.kernels` of an earlier study, from which the search for the most probable ones begins.
+            `Models.kernels` of an earlier study: where the search for the most probable ones begins (`lab.optimise.memory`).
 
         Raises
         ------
         ModelFailed
             When one cannot be made.
         """
-        n = len(self.X)
-        merit = self.observed[0].y if self.is_up else -self.observed[0].y
-        used = representative(merit, MOST)
+        known = start or {}
+        which = alike(self.X, np.column_stack([one.is_told for one in self.observed]))
+        every = {one.name: merged(self._data(one), which) for one in self.observed}
+        first = self.observed[0]
+        n = len(which.first)
+        used = representative(every[first.name].X, first.scale.merit(every[first.name].y, first.objective), MOST)
         remarks = [*self.remarks] + ([f"model of {len(used)} of {n} trials"] if len(used) < n else [])
-        outcomes = {}
-        for one in self.observed:
-            data = Data(self.X, one.y, one.told, self.groups).only(used)
-            outcomes[one.name] = condition(data, fit(data, OUTCOME))
-        success = self.success() if len(self.failed) else None
-        every = [*outcomes.values(), *([] if success is None else [success])]
-        remarks += [f"jitter {model.jitter:.1g}" for model in every if model.jitter]
-        return Models(self, outcomes, success, tuple(remarks))
+        outcomes, kernels = {}, {}
+        for name, data in every.items():
+            data = data if len(used) == n else data.only(used)
+            kernels[name] = recall(data, OUTCOME, known.get(name))
+            outcomes[name] = condition(data, kernels[name].kernel)
+        success = None
+        if len(self.failed):
+            kernels[SUCCEEDS], success = self._success(known.get(SUCCEEDS))
+        remarks += [f"jitter {model.jitter:.1g}" for model in [*outcomes.values(), *([] if success is None else [success])] if model.jitter]
+        return Models(self, outcomes, success, kernels, tuple(remarks))
 
     def success(self) -> Posterior:
         """Where samples give an outcome: 1 where they do, -1 where they do not."""
+        return self._success(None)[1]
+
+    def _success(self, known: object) -> tuple[Remembered, Posterior]:
         X = np.vstack([self.X, self.failed])
         y = np.concatenate([np.ones(len(self.X)), -np.ones(len(self.failed))])
-        data = Data(X, y, np.zeros(len(X)), self.groups).only(representative(-y, MOST))
-        return condition(data, fit(data, SUCCESS))
+        data = Data(X, y, np.zeros(len(X)), self.groups).only(representative(X, -y, MOST))
+        found = recall(data, SUCCESS, known)
+        return found, condition(data, found.kernel)
+
+    def _data(self, one: Observed) -> Data:
+        share = None if not one.is_told.any() else np.where(one.is_told, 0.0, 1.0)
+        return Data(self.X, one.y, one.told, self.groups, share, trend=self.trends.get(one.name))
 
 
 @dataclass(frozen=True)
@@ -139,11 +183,14 @@ class Models:
     ----------
     success : Posterior or None
         None while nothing has failed.
+    remembered : mapping of name to Remembered
+        The parameters of each, as the next suggestion begins from them; the model of success is under ``""``.
     """
 
     study: Study
     outcomes: Mapping[str, Posterior]
     success: Posterior | None
+    remembered: Mapping[str, Remembered] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     def of(self, name: str) -> Model:
@@ -179,41 +226,90 @@ class Models:
     @cached_property
     def kernels(self) -> dict[str, Any]:
         """Parameters of all models, as JSON has them; the model of success is under ``""``."""
-        every = dict(self.outcomes) | ({} if self.success is None else {"": self.success})
-        return {name: _kernel_as_json(one.kernel) for name, one in every.items()}
-
-
-def _kernel_as_json(kernel: Kernel) -> dict[str, Any]:
-    return {"scales": kernel.scales.tolist(), "amplitude": float(kernel.amplitude), "noise": float(kernel.noise)}
+        return {name: one.as_json() for name, one in self.remembered.items()}
 
 
 def study_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) -> Study:
-    """Read the trials.
+    """Read the trials, and what was known before them.
+
+    A completed trial whose context was not measured is left out of the models, and a remark says so: one missing reading ends no campaign.
 
     Raises
     ------
     OptimizerError
-        When a completed trial lacks an outcome, or an outcome or standard error is not finite.
+        When a completed trial lacks an outcome, an outcome or standard error is not finite, or what is known before cannot be used.
     """
-    evidence: Evidence = gather(campaign, domain, trials, keeps_order=True)
-    n = len(evidence.X)
-    observed = tuple(Observed(name, evidence.Y[:, k], np.zeros(n) if told is None else told, float(evidence.centre[k]), float(evidence.width[k]))
-                     for k, (name, told) in enumerate(zip(evidence.names, evidence.variances, strict=True)))
-    return Study(domain, evidence.X, observed, evidence.failed, evidence.waiting, np.zeros(0), column_groups(domain),
-                 campaign.objective.goal != "minimize", (evidence.remark,) if evidence.remark else ())
+    known = known_before(campaign, domain, OUTCOME)
+    everything = [*known.same, *trials]
+    beyond, here, remarks = _not_chosen(campaign, trials, everything)
+    is_known = np.isfinite(beyond).all(axis=1)
+    done = [k for k, t in enumerate(everything) if readings.is_done(t) and is_known[k]]
+    n_left_out = sum(map(readings.is_done, everything)) - len(done)
+    if n_left_out:
+        remarks.append(f"{n_left_out} trial{'s' if n_left_out > 1 else ''} without {' or '.join(one.name for one in campaign.context)} left out")
+    # What the context of a failed sample was is often not known: it counts as failed where the next one would be.
+    failed = [k for k, t in enumerate(everything) if t.state is TrialState.FAILED]
+    others = np.where(np.isfinite(beyond[failed]), beyond[failed], here)
+    completed = [everything[k] for k in done]
+    observed = tuple(_observed(campaign, name, readings.measured(completed, name), remarks) for name in readings.outcomes_of(campaign))
+    expected = {name: prior_mean(domain, name, text, next(one.scale for one in observed if one.name == name))
+                for name, text in campaign.prior_mean.items() if name in readings.outcomes_of(campaign)}
+    trends = {one.name: found for one in observed if (found := trend(known.others, one.name, expected.get(one.name))) is not None}
+    return Study(domain, np.hstack([_points(domain, completed), beyond[done]]), observed,
+                 np.hstack([_points(domain, [everything[k] for k in failed]), others]),
+                 _points(domain, [t for t in trials if t.state in (TrialState.SUGGESTED, TrialState.RUNNING)]), here,
+                 _groups(domain, len(here)), trends, (*known.remarks, *remarks))
+
+
+def _points(domain: Domain, trials: Sequence[Trial]) -> Array:
+    return encode_trials(domain, trials, [t.point for t in trials])
 
 
 def column_groups(domain: Domain) -> Array:
-    """Which length scale each model column has: the columns of one choice share theirs; int, shape (columns,)."""
+    """Which length scale each of the domain's columns has; int, shape (columns,)."""
     return domain.columns.groups
 
 
-def representative(merit: Array, most: int) -> Array:
-    """Places of at most `most` trials, in order: the best half, and others evenly spread over the order of the rest."""
-    n = len(merit)
-    if n <= most:
-        return np.arange(n)
-    order = np.argsort(-merit, kind="stable")
-    best, rest = order[:most // 2], np.sort(order[most // 2:])
-    spread = rest[np.linspace(0, len(rest) - 1, most - len(best)).round().astype(int)]
-    return np.sort(np.concatenate([best, spread]))
+def _groups(domain: Domain, n_beyond: int) -> Array:
+    own = column_groups(domain)
+    first = int(own.max(initial=-1)) + 1
+    return np.concatenate([own, np.arange(first, first + n_beyond)]).astype(int)
+
+
+def _observed(campaign: CampaignConfig, name: str, measured: Sequence[Measured], remarks: list[str]) -> Observed:
+    """One outcome on the scale of its model."""
+    raw = np.array([one.mean for one in measured], dtype=float)
+    objective = next((one for one in campaign.objectives if one.name == name), None)
+    scale = scale_of(raw, objective)
+    is_inferred = objective is not None and objective.noise == "inferred"
+    sems = [None if is_inferred else one.sem for one in measured]
+    is_told = np.array([sem is not None for sem in sems], dtype=bool)
+    relative = np.array([0.0 if sem is None else sem for sem in sems]) / scale.width
+    told = np.where(is_told, np.clip(relative, LEAST_SEM, 1.0 / LEAST_SEM) ** 2, 0.0)
+    n_untold = len(raw) - int(is_told.sum())
+    if is_told.any() and n_untold:
+        remarks.append(f"noise of {name} learned for {n_untold} of {len(raw)} trials, which have no standard error")
+    return Observed(name, scale.to_unit(raw), told, is_told, scale, objective)
+
+
+def _not_chosen(campaign: CampaignConfig, trials: Sequence[Trial], everything: Sequence[Trial]) -> tuple[Array, Array, list[str]]:
+    """What was not chosen in each of all trials, shape (n, e), and as it is for the next sample, shape (e,)."""
+    beyond = readings.context(campaign, everything)
+    here, remarks = np.full(len(campaign.context), 0.5), []
+    for k, one in enumerate(campaign.context):
+        measured = beyond[np.isfinite(beyond[:, k]), k]
+        if one.now is not None:
+            here[k] = (one.now - one.bounds[0]) / (one.bounds[1] - one.bounds[0])
+        elif len(measured):
+            here[k] = measured[-1]
+        else:
+            remarks.append(f"{one.name} was not measured yet")
+    if campaign.drift is None:
+        return beyond, here, remarks
+    hours, now = readings.hours(trials), readings.hours_now(trials)
+    # In units that change seldom, and then by a factor of two: what the length scale means stays the same for many trials.
+    unit = 2.0 ** np.ceil(np.log2(now)) if now > 0 else 1.0
+    if not now > 0 and len(trials):
+        remarks.append("no laboratory times are on record: drift is not seen")
+    times = np.concatenate([np.zeros(len(everything) - len(trials)), hours])[:, None] / unit
+    return np.hstack([beyond, times]), np.append(here, now / unit), remarks
