@@ -6,18 +6,26 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from lab.core.question import CampaignConfig
 from lab.core.space import ChoiceParameter, LinearConstraint, Parameter, RangeParameter, Space
+from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise.cloud import of_values, spread
 from lab.optimise.dependence import average, map_of, moved, through, triangle_of
 from lab.optimise.domain import Domain
+from lab.optimise.explain import explain
 from lab.optimise.gaussian import Data, Kernel, Posterior, condition
 from lab.optimise.left_out import Foretold, LeftOut, foretold, left_out
 from lab.optimise.polytope import Array
 from lab.optimise.sensitivity import Effect, sensitivities
+from lab.optimise.why import bests_before, why
 
 BOX = Domain(Space((RangeParameter("a", 0, 2), RangeParameter("b", 0, 2), RangeParameter("c", 0, 2))))
 FRACTIONS = (RangeParameter("cs", 0, 1), RangeParameter("fa", 0, 1), RangeParameter("ma", 0, 1))
 MIXTURE = Domain(Space((*FRACTIONS, RangeParameter("hot", 60, 180)), (LinearConstraint.parse("cs + fa + ma == 1", ["cs", "fa", "ma"]),)))
+
+CAMPAIGN = CampaignConfig.model_validate({
+    "name": "line", "recipe": "thin_film", "parameters": [{"name": "x", "type": "range", "bounds": [0, 1]}],
+    "objectives": [{"name": "y", "goal": "maximize", "unit": "mV"}], "budget": {"trials": 9}, "optimizer": {"engine": "botorch"}})
 
 
 class Known:
@@ -217,3 +225,68 @@ def test_choices_and_whole_numbers_are_gone_through_one_by_one() -> None:
     model = Known(lambda x: x[:, 0])
     assert through(model, domain, point, "n").values == (1, 2, 3, 4) and through(model, domain, point, "s").values == ("x", "y")
     assert through(model, domain, point, "t").values[10] == pytest.approx(10.0)
+
+
+# --------------------------------------------------------------------------------------------------- why this point
+
+
+@pytest.mark.parametrize(("origin", "words"), [
+    ("sobol", "evenly spread over the space: the model begins with such points"),
+    ("sobol (model failed: it is flat)", "evenly spread over the space (model failed: it is flat)"),
+    ("given", "given by the campaign's file"), ("reference", "the reference sample, by which drift is seen"),
+    ("remote: alice", "proposed from afar by alice"), ("anna", "asked for by anna"),
+    ("anna (measured elsewhere)", "measured elsewhere, brought by anna"),
+    ("ax (noise inferred)", "why this point is not on record"), ("", "why this point is not on record")])
+def test_a_point_without_a_thought_is_told_by_its_origin(origin: str, words: str) -> None:
+    assert why(CAMPAIGN, Trial(0, TrialState.SUGGESTED, {"x": 0.5}, origin=origin), None) == words
+
+
+def test_a_thought_is_told_against_what_was_the_best_then() -> None:
+    thought = {"expected": {"y": [0.91, 0.03]}, "success": 0.93, "acquisition": -1.0, "improvement": 0.021,
+               "alternatives": [{"values": {"x": 0.2}, "acquisition": -1.25}], "remarks": ["model of 1000 of 1200 trials"]}
+    best = Trial(0, TrialState.COMPLETED, {"x": 0.5}, outcome=Outcome({"y": Measured(0.88)}))
+    assert why(CAMPAIGN, Trial(1, TrialState.SUGGESTED, {"x": 0.7}, thought=thought), best) == (
+        "expected y 0.91 ± 0.03 (best so far 0.88), chance of success 93 %, expected improvement 0.021 mV; second choice x 0.2: 0.78 times as good; "
+        "model of 1000 of 1200 trials")
+
+
+@pytest.mark.parametrize("thought", [{"expected": "lots"}, {"expected": {"y": [None, 1]}, "alternatives": [3], "remarks": 4}, {"success": True}])
+def test_a_thought_of_another_version_is_told_as_far_as_it_is_understood(thought: dict[str, object]) -> None:
+    assert why(CAMPAIGN, Trial(0, TrialState.SUGGESTED, {"x": 0.5}, origin="botorch", thought=thought), None) == "why this point is not on record"
+
+
+def test_the_best_then_is_what_had_been_measured_when_the_trial_was_begun() -> None:
+    def trial(index: int, began: float, ended: float | None, y: float) -> Trial:
+        state = TrialState.RUNNING if ended is None else TrialState.COMPLETED
+        outcome = None if ended is None else Outcome({"y": Measured(y)})
+        return Trial(index, state, {"x": 0.1 * index}, outcome=outcome, began_lab_s=began, ended_lab_s=ended)
+
+    trials = [trial(0, 0.0, 10.0, 1.0), trial(1, 1.0, 30.0, 3.0), trial(2, 11.0, 20.0, 2.0), trial(3, 25.0, None, 0.0), trial(4, 30.0, None, 0.0)]
+    assert [None if one is None else one.index for one in bests_before(CAMPAIGN, trials)] == [None, None, 0, 2, 1]
+
+
+def test_without_times_the_best_then_goes_by_the_order_of_the_trials() -> None:
+    trials = [Trial(k, TrialState.COMPLETED, {"x": 0.1 * k}, outcome=Outcome({"y": Measured(y)})) for k, y in enumerate((1.0, 3.0, 2.0))]
+    assert [None if one is None else one.index for one in bests_before(CAMPAIGN, trials)] == [None, 0, 1]
+
+
+# ------------------------------------------------------------------------------------------------------- altogether
+
+
+def test_a_pool_is_explained_over_its_candidates() -> None:
+    rng = np.random.default_rng(0)
+    rows = [[float(a), float(b)] for a, b in rng.random((40, 2))]
+    campaign = CampaignConfig.model_validate({
+        "name": "pool", "recipe": "thin_film", "parameters": [{"name": name, "type": "range", "bounds": [0, 1]} for name in "ab"],
+        "objectives": [{"name": "y", "goal": "maximize"}], "budget": {"trials": 9}, "optimizer": {"engine": "botorch"},
+        "candidates": {"columns": ["a", "b"], "rows": rows}})
+    trials = [Trial(k, TrialState.COMPLETED, {"a": a, "b": b}, outcome=Outcome({"y": Measured(3.0 * a)})) for k, (a, b) in enumerate(rows[:12])]
+    found = explain(campaign, trials)
+    (told,) = found.outcomes
+    assert told.sensitivities.kind == "shapley" and told.sensitivities.effects[0].name == "a" and told.trials == tuple(range(12))
+
+
+def test_what_is_too_bad_to_matter_is_counted() -> None:
+    trials = [Trial(k, TrialState.COMPLETED, {"x": 0.1 * k}, outcome=Outcome({"y": Measured(-100.0 if k == 3 else 0.1 * k)})) for k in range(9)]
+    (told,) = explain(CAMPAIGN, trials).outcomes
+    assert told.n_drawn_in == 1

@@ -80,5 +80,5 @@ def spread(domain: Domain, n: int, seed: int = 0) -> Cloud:
 
 
 def of_values(domain: Domain, values: Sequence[Mapping[str, Value]]) -> Cloud:
-    """These points, such as the candidates of a pool."""
-    return Cloud(domain, values, np.array([domain.encode_values(one) for one in values]).reshape(len(values), domain.n_columns))
+    """These points."""
+    return Cloud(domain, values, domain.encode_rows(values))

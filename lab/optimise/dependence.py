@@ -130,7 +130,7 @@ def average(model: Process, cloud: Cloud, name: str) -> Curve:
     for value in steps_of(domain, name):
         there = [one for point in around if (one := moved(domain, point, {name: value})) is not None]
         if there:
-            mean, covariance = model.joint(_encoded(domain, there))
+            mean, covariance = model.joint(domain.encode_rows(there))
             values.append(value)
             means.append(float(mean.mean()))
             deviations.append(float(np.sqrt(max(float(covariance.mean()), 0.0))))
@@ -172,9 +172,6 @@ def _mapped(model: Expects, domain: Domain, point: Mapping[str, Value], names: t
 def _expected(model: Expects, domain: Domain, points: Sequence[Mapping[str, Value]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not points:
         return (), ()
-    mean, variance = model.predict(_encoded(domain, points))
+    mean, variance = model.predict(domain.encode_rows(points))
     return tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())
 
-
-def _encoded(domain: Domain, points: Sequence[Mapping[str, Value]]) -> Array:
-    return np.array([domain.encode_values(one) for one in points])

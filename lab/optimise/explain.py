@@ -16,15 +16,16 @@ from lab.core.errors import OptimizerError
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Trial, TrialState
-from lab.optimise.cloud import Cloud, names_of, of_values, spread
+from lab.optimise.cloud import Cloud, names_of, spread
 from lab.optimise.dependence import Curve, Map, average, map_of, sums_of, through, triangle_of
 from lab.optimise.domain import Domain
 from lab.optimise.gaussian import ModelFailed, Pinned, Posterior
 from lab.optimise.left_out import Foretold, LeftOut, foretold, left_out
 from lab.optimise.one_thread import one_thread
 from lab.optimise.polytope import Array
+from lab.optimise.pool import Pool
 from lab.optimise.sensitivity import Sensitivities, sensitivities
-from lab.optimise.study import Models, Study, study_of
+from lab.optimise.study import Models, Observed, Study, study_of
 from lab.optimise.tried import encode_trial
 
 FEWEST = 2
@@ -70,6 +71,8 @@ class Told:
         Whose index each left-out sample has; None: of earlier data.
     noise : float
         Standard deviation of the noise that was learned.
+    n_drawn_in : int
+        How many of the worst outcomes count as less bad than they are (`lab.optimise.scaling.Fence`).
     averages, slices : tuple of Curve
         Over the space, and through the point; of the parameters that matter most.
     map : Map or None
@@ -82,6 +85,7 @@ class Told:
     left_out: LeftOut
     trials: tuple[int | None, ...]
     noise: float
+    n_drawn_in: int
     sensitivities: Sensitivities
     averages: tuple[Curve, ...]
     slices: tuple[Curve, ...]
@@ -152,9 +156,15 @@ def _told(name: str, models: Models, cloud: Cloud, done: Sequence[Trial], point:
     slices = () if point is None else tuple(through(model, study.domain, point, one) for one in most)
     pair = _pair(study.domain, most)
     whole = left_out(posterior, observed.centre, observed.width)
-    return Told(name, whole, _whose(study, posterior, done), float(observed.width * np.sqrt(posterior.kernel.noise)), found, averages, slices,
+    return Told(name, whole, _whose(study, posterior, done), float(observed.width * np.sqrt(posterior.kernel.noise)),
+                _n_drawn_in(observed, done), found, averages, slices,
                 None if point is None or pair is None else map_of(model, study.domain, point, pair),
                 None if point is None else _triangle(model, study.domain, point, most))
+
+
+def _n_drawn_in(observed: Observed, done: Sequence[Trial]) -> int:
+    raw = np.array([t.outcome.measured[observed.name].mean for t in done if t.outcome is not None and observed.name in t.outcome.measured])
+    return int(sum((fence(raw) != raw).sum() for fence in observed.scale.fences))
 
 
 def _success(models: Models) -> Foretold | None:
@@ -164,8 +174,8 @@ def _success(models: Models) -> Foretold | None:
 def _cloud(campaign: CampaignConfig, domain: Domain) -> Cloud:
     if campaign.candidates is None:
         return spread(domain, N_CLOUD)
-    rows = [{name: row[name] for name in domain.space.names} for row in campaign.candidates.records()]
-    return of_values(domain, rows)
+    pool = Pool(domain, campaign.candidates)
+    return Cloud(domain, pool.rows, pool.x)
 
 
 def _allowed(domain: Domain, point: Mapping[str, Value] | None) -> Mapping[str, Value] | None:

@@ -10,7 +10,8 @@ is no property of it. There, ``whole`` is its Shapley effect: what it adds to th
 parameters may become known; they sum to 1 (Owen 2014, doi:10.1137/130936233; Song, Nelson and Staum 2016, doi:10.1137/15M1048070). Conditional
 variances are those between nearest neighbours (Broto, Bachoc and Depecker 2020, doi:10.1137/18M1234631).
 
-The error of each is the standard deviation over functions that the model believes possible, drawn from its joint distribution.
+The error of each is that of the points, and the standard deviation over functions that the model believes possible, drawn from its
+joint distribution.
 """
 
 from __future__ import annotations
@@ -181,27 +182,35 @@ def _shapley(model: Process, cloud: Cloud, rng: np.random.Generator) -> Sensitiv
     draws, mean = _draws(model, cloud.x, rng)
     if len(cloud) < 3 or not float(mean.var()) > FLAT:
         return Sensitivities("shapley", ())
-    squared = _distances(cloud, names, rng)
-    values = np.vstack([mean, draws])
-    unexplained = _unexplained_by_sets(values, squared) if len(names) <= N_SUBSETS else None
-    whole = _over_sets(unexplained, len(names)) if unexplained is not None else _over_orders(values, squared, rng)
-    alone = [unexplained[frozenset({k})] if unexplained is not None else _unexplained(values, squared[k]) for k in range(len(names))]
-    shares = np.array([1.0 - np.array(alone), whole])
-    of_mean, of_draws = shares[:, :, :1], shares[:, :, 1:]
-    return _ranked("shapley", names, of_mean[:, :, 0], np.sqrt(((of_draws - of_mean) ** 2).mean(axis=2)))
+    values, places = np.vstack([mean, draws]), _coordinates(cloud, names)
+    shares = _shares(values, _distances(places, names, cloud.domain, rng), rng)
+    of_functions = np.sqrt(((shares[:, :, 1:] - shares[:, :, :1]) ** 2).mean(axis=2))
+    # Two halves of the points differ by twice as much as the whole is wrong.
+    halves = [_shares(values[:1, k::2], _distances(places[k::2], names, cloud.domain, rng), rng)[:, :, 0] for k in (0, 1)] if len(cloud) > 6 else [0.0, 0.0]
+    return _ranked("shapley", names, shares[:, :, 0], np.hypot(of_functions, 0.5 * np.abs(halves[0] - halves[1])))
 
 
-def _distances(cloud: Cloud, names: Sequence[str], rng: np.random.Generator) -> list[Array]:
-    """Squared distances between all points by each parameter, shape (n, n) each; equal ones differ by next to nothing, so that one is drawn."""
+def _shares(values: Array, squared: Sequence[Array], rng: np.random.Generator) -> Array:
+    """What each parameter explains alone, and its Shapley effect, of each row of `values`: shape (2, p, rows)."""
+    if len(squared) > N_SUBSETS:
+        return np.array([[1.0 - _unexplained(values, one) for one in squared], _over_orders(values, squared, rng)])
+    unexplained = _unexplained_by_sets(values, squared)
+    return np.array([[1.0 - unexplained[frozenset({k})] for k in range(len(squared))], _over_sets(unexplained, len(squared))])
+
+
+def _coordinates(cloud: Cloud, names: Sequence[str]) -> Array:
+    """Each parameter of each point, numbers on a scale of 1, shape (n, p)."""
     places = cloud.places()
+    width = np.maximum(np.ptp(places, axis=0), 1e-12)
+    return places / np.array([1.0 if is_choice(cloud.domain, name) else one for name, one in zip(names, width, strict=True)])
+
+
+def _distances(places: Array, names: Sequence[str], domain: Domain, rng: np.random.Generator) -> list[Array]:
+    """Squared distances between all points by each parameter, shape (n, n) each; equal ones differ by next to nothing, so that one is drawn."""
     found = []
-    for k, name in enumerate(names):
-        column = places[:, k]
-        if is_choice(cloud.domain, name):
-            one = (column[:, None] != column[None, :]).astype(float)
-        else:
-            one = ((column[:, None] - column[None, :]) / max(float(np.ptp(column)), 1e-12)) ** 2
-        found.append(one + 1e-9 * rng.random(one.shape))
+    for column, name in zip(places.T, names, strict=True):
+        apart = column[:, None] - column[None, :]
+        found.append(((apart != 0.0).astype(float) if is_choice(domain, name) else apart ** 2) + 1e-9 * rng.random(apart.shape))
     return found
 
 
@@ -255,4 +264,4 @@ def _ranked(kind: Literal["sobol", "shapley"], names: Sequence[str], shares: Arr
 
 
 def _percent(share: float) -> str:
-    return f"{100 * max(share, 0.0):.0f} %"
+    return f"{100 * min(max(share, 0.0), 1.0):.0f} %"

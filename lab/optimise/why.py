@@ -68,13 +68,18 @@ def expected_of(thought: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 def _of_origin(origin: str) -> str:
-    if origin.startswith("sobol"):
-        return "evenly spread over the space" + (f" {origin[5:].strip()}" if origin[5:].strip() else ": the model begins with such points")
-    if origin == "given":
+    method, _, more = origin.partition(" (")
+    if method == "sobol":
+        return "evenly spread over the space" + (f" ({more}" if more else ": the model begins with such points")
+    if method == "given":
         return "given by the campaign's file"
+    if method == "reference":
+        return "the reference sample, by which drift is seen"
     if origin.startswith("remote: "):
         return f"proposed from afar by {origin.removeprefix('remote: ')}"
-    return NOT_ON_RECORD
+    if more == "measured elsewhere)":
+        return f"measured elsewhere, brought by {method}"
+    return NOT_ON_RECORD if method in ("", "ax", "botorch") else f"asked for by {origin}"
 
 
 def _expected(campaign: CampaignConfig, trial: Trial, best: Trial | None) -> str:
