@@ -1,18 +1,24 @@
 """Finds the largest value of an acquisition function that has a gradient.
 
-Whole numbers and choices are searched by `lab.optimise.climb`; what is continuous is then followed along the gradient,
-inside the box (L-BFGS-B) or inside all constraints (sequential quadratic programming, Kraft 1988, DFVLR-FB 88-28).
+What is continuous is followed along the gradient, inside the box (L-BFGS-B) or inside all constraints (sequential quadratic
+programming, Kraft 1988, DFVLR-FB 88-28). Whole numbers and choices are then changed (`lab.optimise.sweep`), what is continuous is followed
+again, and so on until neither finds better. Where there is nothing continuous, or there are many combinations, climbers take random steps first
+(`lab.optimise.climb`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import Bounds, minimize
 
-from lab.optimise.climb import Effort, climb
+from lab.optimise.climb import Effort, Score, climb
 from lab.optimise.domain import Domain, Points
 from lab.optimise.gaussian import ModelFailed
 from lab.optimise.polytope import Array
+from lab.optimise.sweep import FEW, changes, has_discrete, n_combinations
 from lab.optimise.terms import Acquisition
 from lab.optimise.tried import Tried
 
@@ -24,6 +30,15 @@ N_BEST, APART = 4, 0.05
 
 N_STEPS = 25
 """Most steps along it, from each."""
+
+N_TURNS, LEAST_GAIN = 4, 1e-3
+"""Most turns of changing whole numbers and choices and following the gradient, and the gain (of a logarithm) that is worth another."""
+
+N_HALVINGS = 30
+"""Of the way back to what a constraint allows."""
+
+ENUMERATED = 2048
+"""Domains with no more points than this are looked at as a whole: these are the candidates then."""
 
 
 def seek(domain: Domain, acquisition: Acquisition, tried: Tried, candidates: Points, incumbents: Points, rng: np.random.Generator) -> tuple[Points, Array]:
@@ -52,10 +67,16 @@ def seek(domain: Domain, acquisition: Acquisition, tried: Tried, candidates: Poi
         values[is_new] = acquisition.values(x[is_new])
         return values
 
-    starts, values = climb(domain, score, candidates, incumbents, rng, _effort(domain))
-    ends = _ascend(domain, acquisition, starts)
-    found = Points.join(ends, starts)
-    values = np.concatenate([score(domain.encode(ends)), values])
+    if domain.n_points <= ENUMERATED:
+        found, values = candidates, score(domain.encode(candidates))
+    else:
+        found, values = climb(domain, score, candidates, incumbents, rng, _effort(domain))
+        for _ in range(N_TURNS):
+            better, better_values = _turn(domain, acquisition, score, found[:N_STARTS])
+            is_better = bool(better_values.max(initial=-np.inf) > values.max(initial=-np.inf) + LEAST_GAIN)
+            found, values = _best_first(Points.join(better, found), np.concatenate([better_values, values]))
+            if not (is_better and has_discrete(domain)):
+                break
     chosen: list[int] = []
     x = domain.encode(found)
     for k in np.argsort(-values, kind="stable"):
@@ -70,12 +91,41 @@ def seek(domain: Domain, acquisition: Acquisition, tried: Tried, candidates: Poi
 
 
 def _effort(domain: Domain) -> Effort:
-    """Random steps only where there is something that has no gradient."""
-    if not (domain.choices or domain.is_integer.any()):
+    """Random steps only where there is much that has no gradient."""
+    if n_combinations(domain) <= FEW and _continuous(domain).any():
         return Effort(n_climbers=N_STARTS, n_steps=24, n_rounds=0)
     if not _continuous(domain).any():
         return Effort.for_domain(domain)
     return Effort(n_climbers=N_STARTS, n_steps=Effort.for_domain(domain).n_steps, n_rounds=10, last_step=5e-3)
+
+
+def _turn(domain: Domain, acquisition: Acquisition, score: Score, starts: Points) -> tuple[Points, Array]:
+    """Whole numbers and choices changed for the better, and what is continuous followed from there: points that are better than `starts`, and values."""
+    if has_discrete(domain):
+        starts = _changed(domain, score, starts)
+    ends = _ascend(domain, acquisition, starts)
+    found = Points.join(ends, starts)
+    return _best_first(found, score(domain.encode(found)))
+
+
+def _changed(domain: Domain, score: Score, points: Points) -> Points:
+    """The best of all `changes` of all points: as many as there are points, with different whole numbers and choices where there are as many."""
+    others, _ = changes(domain, points)
+    everything = Points.join(points, others)
+    values = score(domain.encode(everything))
+    free = domain.polytope.free
+    whole = everything.w[:, domain.is_integer[free]]
+    chosen: dict[bytes, int] = {}
+    for k in np.argsort(-values, kind="stable"):
+        chosen.setdefault(np.concatenate([whole[k], everything.choices[k]]).tobytes(), int(k))
+        if len(chosen) == len(points):
+            break
+    return everything[np.array(list(chosen.values()), dtype=int)]
+
+
+def _best_first(points: Points, values: Array) -> tuple[Points, Array]:
+    order = np.argsort(-values, kind="stable")
+    return points[order], values[order]
 
 
 def _continuous(domain: Domain) -> Array:
@@ -93,9 +143,22 @@ def _ascend(domain: Domain, acquisition: Acquisition, starts: Points) -> Points:
     ends = starts.w.copy()
     for k in range(len(starts)):
         ends[k, moving] = _climb_one(domain, acquisition, starts[k:k + 1], moving)
-    inside = domain.polytope.pull_in(starts.w, ends)
+    inside = _back(domain, starts.w, domain.polytope.pull_in(starts.w, ends))
     allowed = domain.is_allowed(inside)
     return Points(inside, starts.choices)[allowed]
+
+
+def _back(domain: Domain, starts: Array, ends: Array) -> Array:
+    """The ends, those that break a constraint which is not linear drawn back towards allowed `starts`, both shape (n, f)."""
+    if not domain.space.nonlinear or domain.is_allowed(ends).all():
+        return ends
+    least, most = np.zeros(len(ends)), np.ones(len(ends))
+    most[domain.is_allowed(ends)] = 0.0  # these need not be drawn back: what is halved below is how far the others must
+    for _ in range(N_HALVINGS):
+        middle = (least + most) / 2
+        outside = ~domain.is_allowed(ends + middle[:, None] * (starts - ends))
+        least, most = np.where(outside, middle, least), np.where(outside, most, middle)
+    return ends + most[:, None] * (starts - ends)
 
 
 def _climb_one(domain: Domain, acquisition: Acquisition, start: Points, moving: Array) -> Array:
@@ -104,35 +167,49 @@ def _climb_one(domain: Domain, acquisition: Acquisition, start: Points, moving: 
     basis = polytope.basis[:, moving]
     w = start.w.copy()
 
-    def worth(v: Array) -> tuple[float, Array]:
+    def natural(v: Array) -> Array:
         w[0, moving] = v
-        x = domain.encode(Points(w, start.choices))[0]
-        value, gradient = acquisition.slope(x)
-        return -value, -(gradient[:n_ranges] * _stretch(domain, x[:n_ranges])) @ basis
+        return domain.natural(polytope.expand(w))[0]
 
-    low, high = polytope.low[moving], polytope.high[moving]
-    rows = polytope.rows[:, moving]
-    rows_move = np.abs(rows).max(axis=1, initial=0.0) > 0.0
+    def worth(v: Array) -> tuple[float, Array]:
+        there = natural(v)
+        value, gradient = acquisition.slope(domain.encode_many(there[None, :], start.choices)[0])
+        return -value, -(gradient[:n_ranges] * domain.columns.slope(there) * domain.natural_slope(there)) @ basis
+
+    limits = [*_linear(domain, start, moving), *_nonlinear(domain, natural, basis)]
     first = start.w[0, moving]
-    if not rows_move.any():
-        found = minimize(worth, first, jac=True, method="L-BFGS-B", bounds=Bounds(low, high),
-                         options={"maxiter": N_STEPS, "maxfun": 2 * N_STEPS, "ftol": 1e-7})
+    bounds = Bounds(polytope.low[moving], polytope.high[moving])
+    if not limits:
+        found = minimize(worth, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": N_STEPS, "maxfun": 2 * N_STEPS, "ftol": 1e-7})
     else:
-        room = (polytope.limits - polytope.rows[:, ~moving] @ start.w[0, ~moving])[rows_move]
-        rows = rows[rows_move]
-        found = minimize(worth, first, jac=True, method="SLSQP", bounds=Bounds(low, high),
-                         constraints={"type": "ineq", "fun": lambda v: room - rows @ v, "jac": lambda v: -rows},
-                         options={"maxiter": N_STEPS, "ftol": 1e-6})
+        found = minimize(worth, first, jac=True, method="SLSQP", bounds=bounds, constraints=limits, options={"maxiter": N_STEPS, "ftol": 1e-6})
     end = np.asarray(found.x, dtype=float)
     return end if np.isfinite(end).all() else first
 
 
-def _stretch(domain: Domain, x: Array) -> Array:
-    """Derivative of `x` by `u`, shape (d,): 1 but for a logarithmic parameter that stands in a constraint."""
-    curved = domain.is_log & ~domain.is_log_in_u
-    if not curved.any():
-        return np.ones(len(x))
-    low = np.where(curved, domain.low, 1.0)
-    log_width = np.where(curved, np.log(np.where(curved, domain.high, 2.0) / low), 1.0)
-    natural = low * np.exp(x * log_width)
-    return np.where(curved, (domain.high - domain.low) / (natural * log_width), 1.0)
+def _linear(domain: Domain, start: Points, moving: Array) -> list[dict[str, Any]]:
+    """The faces that what moves can meet, as scipy takes them."""
+    polytope = domain.polytope
+    rows = polytope.rows[:, moving]
+    can_meet = np.abs(rows).max(axis=1, initial=0.0) > 0.0
+    if not can_meet.any():
+        return []
+    rows = rows[can_meet]
+    room = (polytope.limits - polytope.rows[:, ~moving] @ start.w[0, ~moving])[can_meet]
+    return [{"type": "ineq", "fun": lambda v: room - rows @ v, "jac": lambda v: -rows}]
+
+
+def _nonlinear(domain: Domain, natural: Callable[[Array], Array], basis: Array) -> list[dict[str, Any]]:
+    """The constraints that are not linear, as scipy takes them; where one is no number, it counts as broken."""
+    if not domain.space.nonlinear:
+        return []
+
+    def room(v: Array) -> Array:
+        excess = domain.excess(natural(v)[None, :])[0] / domain.spread
+        return -np.where(np.isnan(excess), 1.0, excess)
+
+    def slopes(v: Array) -> Array:
+        by_u = domain.excess_slope(natural(v)) / domain.spread[:, None]
+        return -np.where(np.isnan(by_u), 0.0, by_u) @ basis
+
+    return [{"type": "ineq", "fun": room, "jac": slopes}]

@@ -84,6 +84,20 @@ class Polytope:
         reach = np.where(rise > room, room / np.where(rise > room, rise, 1.0), 1.0).min(axis=1)
         return start + reach[:, None] * step
 
+    def give_way(self, W: Array, moving: Array, sweeps: int = 8) -> Array:
+        """`W`, shape (n, f), projected in turn on every face that is violated, changing only what is `moving`, bool, shape (f,).
+
+        Some may still be outside: where what moves cannot make up for what does not.
+        """
+        rows = self.rows * moving
+        length = (rows * rows).sum(axis=1)
+        for _ in range(sweeps if length.any() else 0):
+            for row, across, limit, square in zip(self.rows, rows, self.limits, length, strict=True):
+                if square > 0.0:
+                    W = W - (np.maximum(W @ row - limit, 0.0) / square)[:, None] * across
+            W = np.where(moving, np.clip(W, self.low, self.high), W)
+        return W
+
     def reach(self, W: Array, direction: Array) -> tuple[Array, Array]:
         """How far a line can be followed from points `W` inside, backwards (at most 0) and forwards, in lengths of `direction`.
 
