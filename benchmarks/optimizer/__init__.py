@@ -1,9 +1,12 @@
 """Optimisers side by side on problems with a known answer: ``make bench-optimizer [PROBLEMS=a,b] [ENGINES=x,y] [SEEDS=20]``.
 
 `functions`   formulas
-`problems`    a campaign, what a sample of it would give, and the best that can be had
-`pools`       the same over tables of real measurements
-`engines`     Labwright's engines, `random`, and the peers behind one protocol (`peer_optuna`, `peer_baybe`)
+`problem`     what a problem is: a campaign, what a sample of it would give, and the best that can be had
+`problems`    all of them by name; `situations` are those in which the laboratory matters (trade-offs, drift, delays, slow changes, limits)
+`pools`       tables of real measurements, of which only the rows can be tried
+`engines`     Labwright's engines, chance, and the peers behind one protocol: ``peer_optuna``, ``peer_ax``, ``peer_baybe``, ``peer_xopt``,
+              ``peer_bofire``, ``peer_blop``; what several of them need is in `told`, `linear` and `ax_space`
+`laboratory`  one campaign: samples that take their time, some at once; `scores` says how good it is by the truth
 `one`         one problem, engine and seed, in a process of its own
 `runs`        all of them, each with a deadline, on one thread
 `rows`        the raw rows, one for each trial, in a CSV; what stands there is not run again

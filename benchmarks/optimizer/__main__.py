@@ -1,12 +1,13 @@
 """Run what is not on file yet, then print the summary and draw the plot.
 
-``python -m benchmarks.optimizer [--problems a,b] [--engines x,y] [--seeds 20] [--folder build/bench-optimizer]``. Interrupted, it
-goes on where it was. One run is one problem, engine and seed, on one thread.
+``python -m benchmarks.optimizer [--problems a,b] [--engines x,y] [--seeds 20] [--minutes 60] [--folder build/bench-optimizer]``.
+Interrupted, it goes on where it was. One run is one problem, engine and seed, on one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.figures import show
 from benchmarks.optimizer import engines, problems, summary
-from benchmarks.optimizer.problems import Problem
+from benchmarks.optimizer.problem import Problem
 from benchmarks.optimizer.rows import Key, Rows
 from benchmarks.optimizer.runs import ROOT, Plan, missing, run_all
 from lab.core.errors import ConfigError
@@ -39,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = list(_wanted(chosen, given.engines, given.seeds, obstacles))
     todo = missing(rows, wanted)
     print(f"{len(wanted)} runs, {len(wanted) - len(todo)} of them on file ({given.folder / 'rows.csv'})", flush=True)
-    run_all(Plan(given.data, given.deadline_s, given.jobs), rows, todo, say=lambda text: print(text, flush=True))
+    n_begun = run_all(Plan(given.data, given.deadline_s, given.jobs, given.minutes * 60), rows, todo, say=lambda text: print(text, flush=True))
+    if n_begun < len(todo):
+        print(f"{len(todo) - n_begun} runs are left for another time", flush=True)
     _report(rows, given.problems, given.engines, obstacles, given.folder / "regret.png")
     return 0
 
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench-optimizer", help="for rows.csv and regret.png")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder with the tables")
     parser.add_argument("--deadline-s", type=float, default=1800.0, help="for one run")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after so many no further run is begun")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more disturb each other's CPU seconds")
     return parser
 
@@ -64,9 +68,6 @@ def _found(names: Sequence[str], data: Path, obstacles: dict[tuple[str, str], st
     """The problems that can be run; `obstacles` gains why the others cannot."""
     found = []
     for name in names:
-        if name in problems.NOT_YET:
-            obstacles[name, "-"] = problems.NOT_YET[name]
-            continue
         try:
             found.append(problems.find(name, data))
         except ConfigError as error:

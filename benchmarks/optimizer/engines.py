@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol
 
-import numpy as np
+from pydantic import ValidationError
 
-import lab.optimise
-from benchmarks.optimizer.problems import Problem
-from lab.core.question import OptimizerConfig
-from lab.core.space import ChoiceParameter, Parameter, Space, Value
+import lab
+from benchmarks.optimizer.chance import Chance
+from benchmarks.optimizer.problem import Problem, Values
+from benchmarks.optimizer.told import UNDER_WAY
+from lab.core.space import ChoiceParameter
 from lab.core.trial import Suggestion, Trial
-from lab.optimise import make_optimizer
 
-OURS = ("botorch", "ax", "sobol")
+IGNORING = "botorch-ignoring"
+"""The engine ``botorch`` that is not told what the problem is about: no drift, no durations, no safety, no samples under way."""
+
+OURS: Mapping[str, str] = {"botorch": "botorch", IGNORING: "botorch", "labwright-ax": "ax", "sobol": "sobol"}
+"""Labwright's engines: name in the bench, and in a campaign file. Ax as it comes is the peer ``ax``."""
+
 NO_MODEL = ("sobol", "random")
 """Engines that learn nothing: a scale to read the others by, and no peers."""
 
@@ -38,61 +43,61 @@ class Engine(Protocol):
     def suggest(self, trials: Sequence[Trial]) -> Suggestion:
         """The next point, after all of `trials`; `Suggestion.seconds` is not looked at.
 
-        Called once for each trial, with one trial more each time.
+        Called once for each trial. The trial that it suggests has the index ``len(trials)``; those under way have no outcome yet.
         """
+        ...
+
+
+class Recommending(Protocol):
+    """An engine that says in the end which point it would go on with."""
+
+    def recommend(self, trials: Sequence[Trial]) -> Values:
+        """That point; `suggest` was called with as many trials or one less before."""
         ...
 
 
 class Ours:
     """An engine of Labwright, through the door that a campaign in the laboratory uses."""
 
-    has_pools = False
-
     def __init__(self, name: str, problem: Problem, seed: int) -> None:
-        self._optimizer = make_optimizer(problem.campaign(name, seed))
+        from lab.optimise import make_optimizer  # the peers do without it
+
+        self._is_ignoring = name == IGNORING
+        self._campaign = problem.campaign(OURS[name], seed, self._is_ignoring)
+        self._optimizer = make_optimizer(self._campaign)
+        self.has_pools = self._campaign.candidates is not None
 
     def suggest(self, trials: Sequence[Trial]) -> Suggestion:
         """See `Engine`."""
-        return self._optimizer.suggest(trials)[0]
+        return self._optimizer.suggest(self._known(trials))[0]
+
+    def recommend(self, trials: Sequence[Trial]) -> Values:
+        """See `Recommending`."""
+        from lab.optimise.recommend import recommend
+
+        found = recommend(self._campaign, self._known(trials))
+        return (found[0] if isinstance(found, Sequence) else found).values
+
+    def _known(self, trials: Sequence[Trial]) -> list[Trial]:
+        """What it is told; one that ignores is told neither of samples under way nor of hours."""
+        if not self._is_ignoring:
+            return list(trials)
+        return [replace(trial, began_lab_s=None, ended_lab_s=None) for trial in trials if trial.state not in UNDER_WAY]
 
 
-class Chance:
-    """Uniform points; fractions that sum to a total uniformly on their simplex (Devroye 1986, V.2.1); untried rows of a pool."""
-
-    has_pools = True
-
-    def __init__(self, problem: Problem, seed: int) -> None:
-        self._problem, self._space = problem, problem.campaign("sobol", seed).space
-        self._chance = np.random.default_rng(seed)
-
-    def suggest(self, trials: Sequence[Trial]) -> Suggestion:
-        """See `Engine`."""
-        pool = self._problem.pool
-        if pool is not None:
-            tried = {pool.index(trial.point) for trial in trials}
-            return Suggestion(pool.rows[int(self._chance.choice([k for k in range(len(pool.rows)) if k not in tried]))], "random")
-        values = {p.name: self._draw(p) for p in self._space.parameters}
-        for constraint in self._space.constraints:
-            shares = self._chance.dirichlet(np.ones(len(constraint.names)))
-            values.update({name: float(share * constraint.bound) for name, share in zip(constraint.names, shares, strict=True)})
-        return Suggestion(values, "random")
-
-    def _draw(self, parameter: Parameter) -> Value:
-        if isinstance(parameter, ChoiceParameter):
-            return parameter.values[int(self._chance.integers(len(parameter.values)))]
-        if parameter.is_integer:
-            return int(self._chance.integers(int(parameter.low), int(parameter.high) + 1))
-        if parameter.is_log:
-            return float(np.exp(self._chance.uniform(np.log(parameter.low), np.log(parameter.high))))
-        return float(self._chance.uniform(parameter.low, parameter.high))
-
-
-def _any(space: Space) -> str:
+def _says_all(problem: Problem) -> str:
     return ""
 
 
-def _without_constraints(space: Space) -> str:
-    return f"cannot say {space.constraints[0]}" if space.constraints else ""
+def _says_no_sums(problem: Problem) -> str:
+    """Of peers without constraints between parameters. A pool's points are moved to rows, which keep them."""
+    return "" if problem.pool is not None or not problem.allowed.constraints else f"cannot say {problem.allowed.constraints[0]}"
+
+
+def _says_numbers(problem: Problem) -> str:
+    """Of peers that know neither those constraints nor names."""
+    names = next((p for p in problem.allowed.parameters if isinstance(p, ChoiceParameter) and isinstance(p.values[0], str)), None)
+    return f"cannot say {names.name}: {names.allowed}" if names is not None else _says_no_sums(problem)
 
 
 @dataclass(frozen=True)
@@ -102,34 +107,37 @@ class Peer:
     Parameters
     ----------
     package : str
-        As it is installed and imported.
-    make : callable or None
-        Of the problem and the seed; None: not written yet.
+        As it is installed.
+    module, maker : str
+        Of ``benchmarks.optimizer``; the name in it takes the problem and the seed.
     refuses : callable
-        Why it cannot say a space; empty when it can.
+        Why it cannot say a problem; empty when it can.
+    needs : str
+        What is imported of the package, where that is not its name.
+    recommends : bool
+        Whether its adapter is `Recommending`.
     """
 
     package: str
-    make: Callable[[Problem, int], Engine] | None = None
-    refuses: Callable[[Space], str] = _any
+    module: str
+    maker: str
+    refuses: Callable[[Problem], str] = _says_all
+    needs: str = ""
+    recommends: bool = False
 
-
-def _optuna(problem: Problem, seed: int) -> Engine:
-    from benchmarks.optimizer.peer_optuna import Optuna
-
-    return Optuna(problem, seed)
-
-
-def _baybe(problem: Problem, seed: int) -> Engine:
-    from benchmarks.optimizer.peer_baybe import Baybe
-
-    return Baybe(problem, seed)
+    def make(self, problem: Problem, seed: int) -> Engine:
+        """Import the adapter and begin a campaign."""
+        maker: Callable[[Problem, int], Engine] = getattr(importlib.import_module(f"benchmarks.optimizer.{self.module}"), self.maker)
+        return maker(problem, seed)
 
 
 PEERS: Mapping[str, Peer] = {
-    "optuna": Peer("optuna", _optuna, _without_constraints),
-    "baybe": Peer("baybe", _baybe),
-    "xopt": Peer("xopt"), "bofire": Peer("bofire"), "blop": Peer("blop"),
+    "optuna": Peer("optuna", "peer_optuna", "Optuna", _says_no_sums),
+    "ax": Peer("ax-platform", "peer_ax", "Ax", needs="ax", recommends=True),
+    "baybe": Peer("baybe", "peer_baybe", "Baybe"),
+    "xopt": Peer("xopt", "peer_xopt", "Xopt", _says_numbers, recommends=True),
+    "bofire": Peer("bofire", "peer_bofire", "Bofire"),
+    "blop": Peer("blop", "peer_blop", "Blop"),
 }
 
 NAMES = (*OURS, "random", *PEERS)
@@ -137,15 +145,26 @@ NAMES = (*OURS, "random", *PEERS)
 
 def obstacle(engine: str, problem: Problem) -> str:
     """Why `engine` cannot be run on `problem` here; empty when it can. Imports none of them."""
+    if engine in OURS:
+        return _own_obstacle(engine, problem)
     peer = PEERS.get(engine)
     if peer is None:
-        field = OptimizerConfig.model_fields["engine"].annotation
-        return "" if engine not in OURS or engine in get_args(field) else "no campaign can select it yet"
-    if peer.make is None:
-        return "its adapter is not written yet"
-    if importlib.util.find_spec(peer.package) is None:
+        return "it recommends nothing" if problem.is_recommended else ""
+    if importlib.util.find_spec(peer.needs or peer.package) is None:
         return f"{peer.package} is not installed (pip install '.[bench]')"
-    return "" if problem.pool is not None else peer.refuses(problem.campaign("sobol", 0).space)
+    return "it recommends nothing" if problem.is_recommended and not peer.recommends else peer.refuses(problem)
+
+
+def _own_obstacle(engine: str, problem: Problem) -> str:
+    if engine == IGNORING and not problem.has_feature:
+        return "there is nothing to ignore"
+    if problem.is_recommended and (OURS[engine] != "botorch" or importlib.util.find_spec("lab.optimise.recommend") is None):
+        return "it recommends nothing"
+    try:
+        problem.campaign(OURS[engine], 0, engine == IGNORING)
+    except ValidationError as error:
+        return "; ".join(str(one["msg"]) for one in error.errors())
+    return ""
 
 
 def make(engine: str, problem: Problem, seed: int) -> Engine:
@@ -153,11 +172,7 @@ def make(engine: str, problem: Problem, seed: int) -> Engine:
     if engine in OURS:
         return Ours(engine, problem, seed)
     peer = PEERS.get(engine)
-    if peer is None:
-        return Chance(problem, seed)
-    if peer.make is None:
-        raise KeyError(engine)
-    return peer.make(problem, seed)
+    return Chance(problem, seed) if peer is None else peer.make(problem, seed)
 
 
 def version(engine: str) -> str:
@@ -167,6 +182,6 @@ def version(engine: str) -> str:
     if engine not in OURS:
         return "1"
     digest = hashlib.sha256()
-    for file in sorted(Path(lab.optimise.__path__[0]).rglob("*.py")):
+    for file in sorted((Path(lab.__path__[0]) / "optimise").rglob("*.py")):
         digest.update(file.read_bytes())
     return f"{metadata.version('labwright')}+{digest.hexdigest()[:8]}"

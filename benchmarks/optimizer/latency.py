@@ -1,6 +1,6 @@
 """CPU milliseconds of one suggestion, q=1, by the number of trials: ``python -m benchmarks.optimizer.latency [--engines botorch,ax]``.
 
-In a box of four dimensions and on a simplex of four fractions. The trials are random points with exact measurements; each engine is
+In a box of four dimensions, on a simplex of four fractions and in a pool of 2,000 rows. The trials are random points with exact measurements; each engine is
 asked in a process of its own, on one thread, after it was asked once to have its imports done.
 """
 
@@ -14,10 +14,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from benchmarks.figures import Figure, show
-from benchmarks.optimizer.engines import OURS, Chance, make
+from benchmarks.optimizer.chance import Chance
+from benchmarks.optimizer.engines import make
 from benchmarks.optimizer.functions import hartmann
-from benchmarks.optimizer.problems import Problem, Values
+from benchmarks.optimizer.pools import Pool
+from benchmarks.optimizer.problem import Problem, Values
 from benchmarks.optimizer.runs import ONE_THREAD, ROOT
 from lab.core.trial import Trial, TrialState
 
@@ -38,15 +42,22 @@ BOX = Problem("box-4", {"parameters": UNIT}, "minimize", _response, -3.9, 1000, 
 SIMPLEX = Problem("simplex-4", {"parameters": UNIT, "constraints": [" + ".join(NAMES) + " == 1"]}, "minimize", _response, -3.9, 1000,
                   "the same on a simplex")
 
-TARGETS = ((BOX, 10, 50.0), (BOX, 50, 50.0), (BOX, 200, 50.0), (BOX, 500, 250.0), (SIMPLEX, 50, 50.0))
+POOL_ROWS = tuple(dict(zip(NAMES, row, strict=True)) for row in np.random.default_rng(1).random((2000, 4)).round(9).tolist())
+POOL = Pool("minimize", POOL_ROWS, np.array([_response(row) for row in POOL_ROWS]))
+LIBRARY = Problem("pool-2000", POOL.space, "minimize", _response, POOL.optimum, 1000, "the same at 2,000 random points", pool=POOL)
+
+TARGETS = ((BOX, 10, 50.0), (BOX, 50, 50.0), (BOX, 200, 50.0), (BOX, 500, 250.0), (SIMPLEX, 50, 50.0), (LIBRARY, 50, 5.0))
 """Problem, trials on record, and the target in ms."""
 
 
 def random_trials(problem: Problem, n: int) -> list[Trial]:
     """`n` completed trials at random points."""
     chance = Chance(problem, 1)
-    points = [chance.suggest([]).values for _ in range(n)]
-    return [Trial(k, TrialState.COMPLETED, values, values, problem.measure(values, 1, k)) for k, values in enumerate(points)]
+    trials: list[Trial] = []
+    for k in range(n):
+        values = chance.suggest(trials).values
+        trials.append(Trial(k, TrialState.COMPLETED, values, values, problem.measure(values, 1, k), began_lab_s=600.0 * k, ended_lab_s=600.0 * (k + 1)))
+    return trials
 
 
 def cpu_ms(engine: str, problem: Problem, n: int) -> float:
@@ -71,7 +82,7 @@ def figures(engine: str, targets: Sequence[tuple[Problem, int, float]] = TARGETS
 def main() -> int:
     """Print the figures of each engine."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engines", default=",".join(OURS[:2]))
+    parser.add_argument("--engines", default="botorch,labwright-ax,ax")
     parser.add_argument("--here", action="store_true", help="in this process, with the threads that it has")
     given = parser.parse_args()
     if given.here:

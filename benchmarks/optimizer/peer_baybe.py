@@ -1,15 +1,15 @@
 """BayBE, a campaign with its default recommender.
 
 - Its continuous parameters have no logarithmic scale: such a parameter is given as its decimal logarithm.
-- It is told no standard errors and no failures. A failed point is given as a pending experiment, the one way to keep it from
-  being suggested again at once.
+- It is told no standard errors, no outcome limits and no failures. A failed point is given as a pending experiment, the one way to keep
+  it from being suggested again at once; trials under way are pending experiments, too.
+- Several objectives are its ParetoObjective, which infers the reference point itself.
 - Numbers of an ordered choice are a discrete numerical parameter, those of an unordered one a category.
 - A pool is its search space (SearchSpace.from_dataframe).
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -19,12 +19,15 @@ import pandas as pd
 import torch
 from baybe import Campaign
 from baybe.constraints import ContinuousLinearConstraint
+from baybe.objectives import ParetoObjective
 from baybe.parameters import CategoricalParameter, NumericalContinuousParameter, NumericalDiscreteParameter
 from baybe.searchspace import SearchSpace
 from baybe.targets import NumericalTarget
 
-from benchmarks.optimizer.problems import OUTCOME, Problem, Values
-from lab.core.space import ChoiceParameter, Parameter, RangeParameter, Space, Value
+from benchmarks.optimizer.linear import bounds, given, taken
+from benchmarks.optimizer.problem import Problem
+from benchmarks.optimizer.told import Told
+from lab.core.space import ChoiceParameter, Parameter, Space, Value
 from lab.core.trial import Suggestion, Trial
 
 
@@ -38,40 +41,27 @@ class Baybe:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        self._space = problem.campaign("sobol", seed).space
-        self._pool = problem.pool
-        self._campaign = Campaign(_search_space(problem, self._space), NumericalTarget(OUTCOME, minimize=problem.goal == "minimize"))
+        self._space, self._pool, self._told = problem.allowed, problem.pool, Told()
+        self._goals = list(problem.goals)
+        targets = [NumericalTarget(name, minimize=goal == "minimize") for name, goal in problem.goals.items()]
+        self._campaign = Campaign(_search_space(problem, self._space), targets[0] if len(targets) == 1 else ParetoObjective(targets))
 
     def suggest(self, trials: Sequence[Trial]) -> Suggestion:
         """See `benchmarks.optimizer.engines.Engine`."""
-        if trials and trials[-1].outcome is not None:
-            told = {**self._to_baybe(trials[-1].point), OUTCOME: trials[-1].outcome.measured[OUTCOME].mean}
-            self._campaign.add_measurements(pd.DataFrame([told]), numerical_measurements_must_be_within_tolerance=False)
-        failed = pd.DataFrame([self._to_baybe(trial.point) for trial in trials if trial.outcome is None])
-        found = self._campaign.recommend(1, pending_experiments=failed if len(failed) else None)
+        told = [{**given(self._space, trial.point), **{name: trial.outcome.measured[name].mean for name in self._goals}}
+                for trial in self._told.news(trials) if trial.outcome is not None]
+        if told:
+            self._campaign.add_measurements(pd.DataFrame(told), numerical_measurements_must_be_within_tolerance=False)
+        pending = pd.DataFrame([given(self._space, trial.point) for trial in trials if trial.outcome is None])
+        found = self._campaign.recommend(1, pending_experiments=pending if len(pending) else None)
         return Suggestion(self._from_baybe(found.iloc[0].to_dict()), "baybe")
 
-    def _to_baybe(self, values: Values) -> dict[str, Value]:
-        return {p.name: math.log10(float(values[p.name])) if _is_log(p) else values[p.name] for p in self._space.parameters}
-
     def _from_baybe(self, row: dict[str, Any]) -> dict[str, Value]:
-        found: dict[str, Value] = {}
-        for p in self._space.parameters:
-            given = row[p.name]
-            if isinstance(p, ChoiceParameter):
-                found[p.name] = given if isinstance(given, str) else min(p.values, key=lambda v, given=given: abs(v - given))  # type: ignore[misc]
-            elif p.is_integer:
-                found[p.name] = round(given)
-            else:
-                found[p.name] = float(np.clip(10.0 ** given if p.is_log else given, p.low, p.high))
+        found = taken(self._space, row)
         if self._pool is None or self._pool.index(found) is not None:
             return found
         # Through float32 and back: the row that is meant is the one at no distance.
         return self._pool.rows[self._pool.nearest(found, ())[0]]
-
-
-def _is_log(parameter: Parameter) -> bool:
-    return isinstance(parameter, RangeParameter) and parameter.is_log
 
 
 def _search_space(problem: Problem, space: Space) -> SearchSpace:
@@ -92,5 +82,4 @@ def _parameter(parameter: Parameter) -> Any:
         return CategoricalParameter(parameter.name, parameter.values)
     if parameter.is_integer:
         return NumericalDiscreteParameter(parameter.name, range(int(parameter.low), int(parameter.high) + 1))
-    low, high = (math.log10(parameter.low), math.log10(parameter.high)) if parameter.is_log else (parameter.low, parameter.high)
-    return NumericalContinuousParameter(parameter.name, (low, high))
+    return NumericalContinuousParameter(parameter.name, bounds(parameter))

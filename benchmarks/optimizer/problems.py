@@ -1,93 +1,14 @@
-"""What is optimised: a campaign as a laboratory would write it, and what a sample of it would give."""
+"""What is optimised: problems with a known answer, by their names."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.optimizer import functions
-from benchmarks.optimizer.pools import TABLES, Pool
-from lab.core.question import CampaignConfig
-from lab.core.space import Value
-from lab.core.trial import Measured, Outcome
-
-Values = Mapping[str, Value]
-OUTCOME = "y"
-
-
-def never(values: Values) -> bool:
-    """No point fails."""
-    return False
-
-
-def exact(values: Values) -> float:
-    """No measurement scatters."""
-    return 0.0
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A campaign and the truth behind it.
-
-    Parameters
-    ----------
-    name : str
-    space : dict
-        ``parameters`` and ``constraints`` as in a campaign file.
-    goal : str
-        ``maximize`` or ``minimize``.
-    truth : callable
-        The true response at a point.
-    optimum : float
-        The best true response.
-    n_trials : int
-    source : str
-        Where formula and optimum are from.
-    noise : callable
-        Standard deviation of one measurement at a point.
-    is_told : bool
-        Whether the measurement comes with that deviation as its standard error.
-    fails : callable
-        Whether a point gives no sample.
-    pool : Pool or None
-        When only the rows of a table can be tried.
-    """
-
-    name: str
-    space: dict[str, Any]
-    goal: str
-    truth: Callable[[Values], float]
-    optimum: float
-    n_trials: int
-    source: str
-    noise: Callable[[Values], float] = exact
-    is_told: bool = True
-    fails: Callable[[Values], bool] = never
-    pool: Pool | None = field(default=None, repr=False)
-
-    def campaign(self, engine: str, seed: int) -> CampaignConfig:
-        """The campaign for one of Labwright's engines, all else at its defaults."""
-        return CampaignConfig.model_validate({
-            "name": self.name, "recipe": "none", **self.space,
-            "objectives": [{"name": OUTCOME, "goal": self.goal, "noise": "measured" if self.is_told else "inferred"}],
-            "budget": {"trials": self.n_trials, "failures": self.n_trials}, "optimizer": {"engine": engine, "seed": seed}})
-
-    def measure(self, values: Values, seed: int, trial: int) -> Outcome | None:
-        """One sample's outcome; None where a point gives none. The scatter depends on seed and trial alone, not on the engine."""
-        if self.fails(values):
-            return None
-        scatter = np.random.default_rng([zlib.crc32(self.name.encode()), seed, trial]).standard_normal()
-        deviation = self.noise(values)
-        return Outcome({OUTCOME: Measured(self.truth(values) + deviation * scatter, deviation if self.is_told else None)})
-
-    def regret(self, values: Values) -> float:
-        """How far the true response at a point is from the optimum; 0 or more."""
-        return max(0.0, (self.optimum - self.truth(values)) * (1.0 if self.goal == "maximize" else -1.0))
+from benchmarks.optimizer.pools import TABLES
+from benchmarks.optimizer.problem import Problem, Values
+from benchmarks.optimizer.situations import SITUATIONS
 
 
 def _box(*bounds: tuple[float, float]) -> dict[str, Any]:
@@ -129,10 +50,9 @@ ANALYTIC = (
             "functions.branin where functions.no_sample is not so", fails=lambda v: functions.no_sample(float(v["x1"]), float(v["x2"]))),
 )
 
-NOT_YET = {"branin-currin": "two objectives, and campaigns have one so far"}
-"""Problems of the bench that no campaign can say yet, and why."""
+BUILT_IN = (*ANALYTIC, *SITUATIONS)
 
-NAMES = (*(p.name for p in ANALYTIC), *(f"pool-{name}" for name in TABLES), *NOT_YET)
+NAMES = (*(p.name for p in BUILT_IN), *(f"pool-{name}" for name in TABLES))
 
 
 def find(name: str, tables: Path) -> Problem:
@@ -151,7 +71,7 @@ def find(name: str, tables: Path) -> Problem:
     ConfigError
         When its table cannot be read.
     """
-    for problem in ANALYTIC:
+    for problem in BUILT_IN:
         if problem.name == name:
             return problem
     table = TABLES[name.removeprefix("pool-")]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -16,6 +18,9 @@ ENDED = "ended: "
 """How the note of a run's last row begins when it had to end before its last trial."""
 
 DEADLINE = ENDED + "deadline"
+
+HOURS = "complete:"
+"""How the note of a run's last row begins when its laboratory hours were used up: it is complete without the last of its trials."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,18 @@ class Row:
         ``completed`` or ``failed``; empty in a row that only tells why a run ended.
     parameters : str
         JSON, as executed.
-    value : float or None
-        As measured; None when there is no sample.
+    measured : str
+        JSON, by outcome; empty when there is no sample.
     best : float or None
-        Best measured value so far.
+        Best measured value so far; of several objectives the true hypervolume, of a recommended point its true value.
     regret : float or None
-        How far the true response of that best trial is from the optimum.
+        How far the true response there is from the optimum.
     found : float or None
         Share of a pool's top 5 % measured so far; None where there is no pool.
-    failures : int
-        So far.
+    failures, violations : int
+        So far: points that gave no sample, and samples beyond the limit.
+    hours : float or None
+        Laboratory hours so far.
     cpu_s : float or None
         CPU seconds of the suggestion.
     note : str
@@ -64,11 +71,13 @@ class Row:
     trial: int
     state: str
     parameters: str
-    value: float | None
+    measured: str
     best: float | None
     regret: float | None
     found: float | None
     failures: int
+    violations: int
+    hours: float | None
     cpu_s: float | None
     note: str
 
@@ -84,8 +93,8 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_WHOLE = ("seed", "trial", "failures")
-_NUMBERS = ("value", "best", "regret", "found", "cpu_s")
+_WHOLE = ("seed", "trial", "failures", "violations")
+_NUMBERS = ("best", "regret", "found", "hours", "cpu_s")
 
 
 def read_line(line: str) -> Row | None:
@@ -103,12 +112,12 @@ def read_line(line: str) -> Row | None:
 
 
 class Rows:
-    """The file of rows; several threads may add to it.
+    """The file of rows; several threads and processes may add to it.
 
     Parameters
     ----------
     file : Path
-        Made when there is none.
+        Made when there is none. Beside it stands ``rows.lock``, which one holds while it writes.
 
     Raises
     ------
@@ -117,24 +126,32 @@ class Rows:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file, self._lock = file, threading.Lock()
+        self._file, self._among_threads = file, threading.Lock()
         file.parent.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+        with self._alone():
+            if not file.exists():
+                file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
         with file.open(encoding="utf-8") as stream:
             header = stream.readline().strip()
         if header != ",".join(COLUMNS):
             raise ConfigError(str(file), "line 1", header, f"{','.join(COLUMNS)}; give another folder")
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else writes; a lock ends with the process that holds it."""
+        with self._among_threads, self._file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def read(self) -> list[Row]:
         """All rows, in the order in which they were written."""
-        with self._lock, self._file.open(encoding="utf-8", newline="") as stream:
+        with self._file.open(encoding="utf-8", newline="") as stream:
             stream.readline()
             return [row for line in stream if (row := read_line(line)) is not None]
 
     def add(self, row: Row) -> None:
         """Append a row; it is in the file when this returns."""
-        with self._lock, self._file.open("a", encoding="utf-8", newline="") as stream:
+        with self._alone(), self._file.open("a", encoding="utf-8", newline="") as stream:
             stream.write(row.line())
 
     def drop(self, keys: Iterable[Key]) -> None:
@@ -142,10 +159,11 @@ class Rows:
         gone = set(keys)
         if not gone:
             return
-        kept = [row for row in self.read() if row.key not in gone]
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(",".join(COLUMNS) + "\n" + "".join(row.line() for row in kept), encoding="utf-8")
-        os.replace(fresh, self._file)
+        with self._alone():
+            kept = [row for row in self.read() if row.key not in gone]
+            fresh = self._file.with_suffix(".new")
+            fresh.write_text(",".join(COLUMNS) + "\n" + "".join(row.line() for row in kept), encoding="utf-8")
+            os.replace(fresh, self._file)
 
 
 def by_run(rows: Sequence[Row]) -> dict[Key, list[Row]]:
@@ -157,5 +175,5 @@ def by_run(rows: Sequence[Row]) -> dict[Key, list[Row]]:
 
 
 def is_finished(run: Sequence[Row], n_trials: int) -> bool:
-    """Whether a run came to its end, be it the deadline; one that was killed or that broke down did not."""
-    return sum(bool(row.state) for row in run) >= n_trials or any(row.note.startswith(DEADLINE) for row in run)
+    """Whether a run came to its end, be it the deadline or its laboratory hours; one that was killed or that broke down did not."""
+    return sum(bool(row.state) for row in run) >= n_trials or any(row.note.startswith((DEADLINE, HOURS)) for row in run)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.optimizer.problems import Problem
+from benchmarks.optimizer.problem import Problem
 from benchmarks.optimizer.rows import DEADLINE, ENDED, Key, Row, Rows, by_run, is_finished, read_line
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,11 +35,14 @@ class Plan:
         For one run, wall seconds.
     n_jobs : int
         Runs at a time.
+    most_s : float
+        After so many wall seconds no further run is begun.
     """
 
     tables: Path
     deadline_s: float
     n_jobs: int = 1
+    most_s: float = math.inf
 
 
 def missing(rows: Rows, wanted: Iterable[tuple[Problem, Key]]) -> list[tuple[Problem, Key]]:
@@ -48,18 +53,27 @@ def missing(rows: Rows, wanted: Iterable[tuple[Problem, Key]]) -> list[tuple[Pro
     return todo
 
 
-def run_all(plan: Plan, rows: Rows, todo: Sequence[tuple[Problem, Key]], say: Callable[[str], None]) -> None:
-    """Run them, each row on file as it comes; an interrupt ends those under way."""
-    stop = threading.Event()
+def run_all(plan: Plan, rows: Rows, todo: Sequence[tuple[Problem, Key]], say: Callable[[str], None]) -> int:
+    """Run them, each row on file as it comes; an interrupt ends those under way.
 
-    def do(item: tuple[Problem, Key]) -> None:
-        if not stop.is_set():
-            _, key = item
-            say(f"{key.problem} {key.engine} {key.version} seed {key.seed}: {run_one(plan, rows, key, stop)}")
+    Returns
+    -------
+    int
+        How many were run; fewer than all when the plan's time was over.
+    """
+    stop = threading.Event()
+    ends_s = time.monotonic() + plan.most_s
+
+    def do(item: tuple[Problem, Key]) -> bool:
+        if stop.is_set() or time.monotonic() >= ends_s:
+            return False
+        _, key = item
+        say(f"{key.problem} {key.engine} {key.version} seed {key.seed}: {run_one(plan, rows, key, stop)}")
+        return True
 
     with ThreadPoolExecutor(plan.n_jobs) as pool:
         try:
-            list(pool.map(do, todo))
+            return sum(pool.map(do, todo))
         finally:
             stop.set()
 
@@ -70,7 +84,7 @@ def run_one(plan: Plan, rows: Rows, key: Key, stop: threading.Event) -> str:
     A run that passes the deadline, or breaks down, ends with a row that says so.
     """
     command = [sys.executable, "-m", "benchmarks.optimizer.one", key.problem, key.engine, key.version, str(key.seed), str(plan.tables)]
-    last = Row(key.problem, key.engine, key.version, key.seed, -1, "", "", None, None, None, None, 0, None, "")
+    last = Row(key.problem, key.engine, key.version, key.seed, -1, "", "", "", None, None, None, 0, 0, None, None, "")
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         complaint: list[str] = []
         reader = threading.Thread(target=lambda: complaint.extend(process.stderr or ()), daemon=True)
@@ -98,5 +112,5 @@ def run_one(plan: Plan, rows: Rows, key: Key, stop: threading.Event) -> str:
         return "interrupted"
     words = [line.strip() for line in complaint if line.strip()]
     why = f"{DEADLINE} of {plan.deadline_s:g} s" if is_late else f"{ENDED}{words[-1] if words else f'exit status {process.returncode}'}"
-    rows.add(replace(last, trial=last.trial + 1, state="", parameters="", value=None, cpu_s=None, note=why))
+    rows.add(replace(last, trial=last.trial + 1, state="", parameters="", measured="", cpu_s=None, note=why))
     return f"{last.trial + 1} trials; {why}"
