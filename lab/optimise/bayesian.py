@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from lab.core.errors import OptimizerError
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Suggestion, Trial, TrialState
@@ -107,6 +108,8 @@ class BayesianOptimizer:
             return Choice(reference, REFERENCE, {}), models
         tried = Tried.of(self._domain, trials)
         n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
+        if around.safe is not None:
+            return self._safely(trials, study, around, tried, models, n_live < self._campaign.optimizer.initial)
         if n_live < self._campaign.optimizer.initial:
             return self._begin(trials, study, around, tried, self._campaign.optimizer.initial - n_live), models
         if len(study.X) < FEWEST:
@@ -133,14 +136,32 @@ class BayesianOptimizer:
         best = int(np.argmax(np.minimum(chance, 0.0)))
         return Choice(self._domain.values(points[best:best + 1])[0], "sobol (where success is likely)", {})
 
+    def _safely(self, trials: Sequence[Trial], study: Study, around: Circumstances, tried: Tried, models: Models | None,
+                is_beginning: bool) -> tuple[Choice, Models | None]:
+        """The next point of a campaign that may suggest nothing unsafe: there is no falling back on points of which nothing is known."""
+        try:
+            if is_beginning or len(study.X) < FEWEST:
+                acquisition = Acquisition([*around.doubt(study.waiting), *around.terms()])
+                points, values = self._seek(trials, around, tried, acquisition, around.known_safe)
+                chosen = self._domain.values(points[:1])[0]
+                thought = {"acquisition": float(values[0]), **around.thought(chosen)}
+                return Choice(chosen, "safe (where the margins are known the least)", thought), models
+            models = models or study.models(_last_kernels(trials))
+            return self._ask(trials, study, around, tried, models), models
+        except ModelFailed as error:
+            raise OptimizerError(around.refusal(self._candidates, str(error))) from error
+
+    def _seek(self, trials: Sequence[Trial], around: Circumstances, tried: Tried, acquisition: Acquisition, starts: Points) -> tuple[Points, np.ndarray]:
+        spread = Points.join(self._candidates, around.candidates(self._candidates))
+        return seek(self._domain, acquisition, tried, spread, starts, np.random.default_rng(mixed(self._seed, len(trials))))
+
     def _ask(self, trials: Sequence[Trial], study: Study, around: Circumstances, tried: Tried, models: Models) -> Choice:
         """The model's point."""
         now = replace(models, study=study).expecting(study.waiting)
         aim = aim_of(self._campaign, now)  # what is under way counts as measured: or its surroundings would be sought again
         acquisition = Acquisition([*aim.terms(now), *aim.limits(now), *now.chance(), *around.terms()])
         starts = incumbents(self._domain, trials, aim.merit(trials))
-        spread = Points.join(self._candidates, around.candidates(self._candidates))
-        points, values = seek(self._domain, acquisition, tried, spread, starts, np.random.default_rng(mixed(self._seed, len(trials))))
+        points, values = self._seek(trials, around, tried, acquisition, starts)
         remarks = [*now.remarks, *around.remarks]
         origin = f"botorch ({'; '.join(remarks)})" if remarks else "botorch"
         chosen = self._domain.values(points[:1])[0]

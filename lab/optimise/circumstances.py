@@ -1,4 +1,4 @@
-"""What the laboratory adds to the choice of the next point: what changes cost, and which points are repeated."""
+"""What the laboratory adds to the choice of the next point: what changes cost, what is safe, and what becomes of a plate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from lab.core.trial import Suggestion, Trial
 from lab.optimise import schedule
 from lab.optimise.costs import Durations, durations_of, order, per_hour, staying
 from lab.optimise.domain import Domain, Points
+from lab.optimise.polytope import Array
+from lab.optimise.safety import SafeSet, safe_set_of
 from lab.optimise.terms import Term
 
 
@@ -25,12 +27,15 @@ class Circumstances:
         None: every sample costs the same.
     before : mapping or None
         The values of the sample before; None: there is none.
+    safe : SafeSet or None
+        None: every sample may be made.
     remarks : tuple of str
     """
 
     domain: Domain
     durations: Durations | None
     before: Mapping[str, Value] | None
+    safe: SafeSet | None
     remarks: tuple[str, ...] = ()
 
     def after(self, values: Mapping[str, Value]) -> Circumstances:
@@ -39,11 +44,32 @@ class Circumstances:
 
     def terms(self) -> list[Term]:
         """What is added to the logarithm of what a sample is worth."""
-        return [] if self.durations is None else [per_hour(self.durations, self.domain, self.before)]
+        costs = [] if self.durations is None else [per_hour(self.durations, self.domain, self.before)]
+        return [*costs, *([] if self.safe is None else [self.safe])]
+
+    def doubt(self, waiting: Array) -> list[Term]:
+        """What is sought before there is a model of the objectives, in a campaign that may suggest nothing unsafe: to learn of the margins.
+
+        Parameters
+        ----------
+        waiting : ndarray, shape (w, d)
+            Points under way: what they will tell is not sought again.
+        """
+        return [] if self.safe is None else list(self.safe.doubt(waiting))
 
     def candidates(self, spread: Points) -> Points:
         """Further places to look at, besides those spread evenly."""
-        return spread[:0] if self.durations is None else staying(self.durations, self.domain, spread, self.before)
+        slow = [] if self.durations is None else [staying(self.durations, self.domain, spread, self.before)]
+        return Points.join(spread[:0], *slow, *([] if self.safe is None else [self.safe.candidates(spread)]))
+
+    @property
+    def known_safe(self) -> Points:
+        """Points that are known to be safe, some of them; none where that is not asked."""
+        return self.safe.anchors if self.safe is not None else self.domain.points_of([])
+
+    def refusal(self, spread: Points, error: str) -> str:
+        """Why there is no safe suggestion, in words."""
+        return "" if self.safe is None else self.safe.refusal(self.domain.encode(self.safe.candidates(spread)), error)
 
     def nearest(self, points: Sequence[Mapping[str, Value]]) -> int:
         """Place of the point that it costs the least to change to; of equal ones the first."""
@@ -53,8 +79,9 @@ class Circumstances:
         return costs.index(min(costs))
 
     def thought(self, values: Mapping[str, Value]) -> dict[str, Any]:
-        """What is written with a suggestion: the laboratory seconds that it is expected to take."""
-        return {} if self.durations is None else {"seconds": self.durations.seconds(self.before, values)}
+        """What is written with a suggestion: the laboratory seconds that it is expected to take, and the probability that it is safe."""
+        found = {} if self.durations is None else {"seconds": self.durations.seconds(self.before, values)}
+        return found if self.safe is None else found | {"safe": self.safe.checked(values)}
 
     def ordered(self, suggestions: Sequence[Suggestion]) -> list[Suggestion]:
         """The same suggestions in the order of the least seconds of changes after `before`; given points and references keep their places."""
@@ -76,6 +103,13 @@ class Circumstances:
 
 
 def circumstances_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) -> Circumstances:
-    """The laboratory, as the trials show it."""
+    """The laboratory, as the trials show it.
+
+    Raises
+    ------
+    OptimizerError
+        When the campaign asks for safe samples and nothing is known to be safe, or no model can be made of it.
+    """
     remark = schedule.remark(campaign, trials)
-    return Circumstances(domain, durations_of(campaign, domain, trials), schedule.before(trials), (remark,) if remark else ())
+    return Circumstances(domain, durations_of(campaign, domain, trials), schedule.before(trials), safe_set_of(campaign, domain, trials),
+                         (remark,) if remark else ())
