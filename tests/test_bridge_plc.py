@@ -124,7 +124,7 @@ def controller_at(endpoint: str, config: dict[str, Any] = INSTRUMENTS["plc"]) ->
 def controller(laboratory: Any, until: Callable[..., None]) -> Iterator[PlcController]:
     made = controller_at(laboratory.sim.ready["endpoints"]["plc"])
     made.start()
-    until(lambda: made.is_connected)
+    until(lambda: made.is_connected and all(made.value(name) is not None for name in INSTRUMENTS["plc"]["inputs"]))
     yield made
     laboratory.clear()
     made.stop()
