@@ -81,10 +81,11 @@ def _frame(ax: Axes, found: Map) -> None:
 
 def _points(ax: Axes, completed: Sequence[Any], failed: Sequence[Any], best: Any) -> None:
     if len(completed):
-        ax.scatter(*_columns(completed), marker="o", s=14, color="white", edgecolors="black", linewidths=0.6, rasterized=len(completed) > MANY, zorder=3)
+        ax.scatter(*_columns(completed), marker="o", s=14 if len(completed) <= MANY else 2, color="white", edgecolors="black",
+                   linewidths=0.6 if len(completed) <= MANY else 0.2, rasterized=len(completed) > MANY, zorder=3)
     if len(failed):
         for width, colour in ((3.6, "white"), (1.8, RED)):  # seen on any colour below
-            ax.scatter(*_columns(failed), marker="x", s=26, color=colour, linewidths=width, rasterized=len(failed) > MANY, zorder=3)
+            ax.scatter(*_columns(failed), marker="x", s=26 if len(completed) <= MANY else 12, color=colour, linewidths=width, rasterized=len(failed) > MANY, zorder=3)
     if best is not None:
         ax.scatter(*_columns([best]), marker="*", s=150, color="white", edgecolors="black", linewidths=0.9, zorder=4)
 

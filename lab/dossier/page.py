@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from typing import Any
 
 import yaml
 
@@ -20,7 +19,6 @@ from lab.dossier.progress_figures import front_figure, progress_figure
 from lab.optimise.explain import Told
 from lab.optimise.left_out import FEWEST
 from lab.records.cells import moment
-from lab.records.export import trial_rows
 
 _CSS = """
 :root { color-scheme: light; }
@@ -30,11 +28,11 @@ h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; } p { margin: .4rem 0; max-widt
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; margin: .6rem 0; } dt { color: #555; } dd { margin: 0; max-width: 46rem; overflow-wrap: anywhere; }
 figure { margin: .8rem 0 1.2rem; break-inside: avoid; } figure svg { max-width: 100%; height: auto; } figcaption { color: #444; font-size: .87rem; max-width: 50rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .18rem .7rem .18rem 0; border-bottom: 1px solid #e4e4e4; vertical-align: top; } th { border-bottom: 1px solid #888; white-space: nowrap; }
-td.n, th.n { text-align: right; white-space: nowrap; } tr.failed td, tr.abandoned td { color: #8a3a00; } tr.best td { background: #e6f4ee; font-weight: 600; }
+th, td { text-align: left; padding: .18rem .7rem .18rem 0; border-bottom: 1px solid #e4e4e4; vertical-align: top; } th { border-bottom: 1px solid #888; }
+td.n, th.n { text-align: right; } td.n { white-space: nowrap; }  tr.failed td, tr.abandoned td { color: #8a3a00; } tr.best td { background: #e6f4ee; font-weight: 600; }
 pre { font-size: .8rem; background: #f6f6f6; padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; } code { font-size: .85em; overflow-wrap: anywhere; }
-@page { margin: 15mm; } @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10.5pt; } h2 { break-after: avoid; } h3 { break-after: avoid; } tr { break-inside: avoid; }
-thead { display: table-header-group; } .wide { overflow: visible; } table { font-size: 7.5pt; } }
+@page { margin: 15mm; } @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10.5pt; } h2, h3, h3 + p { break-after: avoid; } tr { break-inside: avoid; }
+thead { display: table-header-group; } .wide { overflow: visible; } table { font-size: 7pt; } td.n { white-space: normal; } }
 """
 
 
@@ -124,13 +122,30 @@ def _trials(dossier: Dossier) -> Iterator[str]:
     if not dossier.trials:
         return
     yield "<h2>All trials</h2>"
-    names, rows = trial_rows(dossier.trials)
-    names = [name for name in names if not name.endswith(".sem") and name not in ("origin", "sample")]
     best = None if dossier.config is None else best_trial(dossier.config, dossier.trials)
-    numbers = {name for name in names if any(isinstance(row.get(name), int | float) for row in rows)}
-    yield _table([name.replace("planned.", "planned ").replace("executed.", "executed ").replace("detail.", "") for name in names],
-                 [([_cell(name, row) for name in names], _class(trial, best)) for trial, row in zip(dossier.trials, rows, strict=True)],
-                 {name.replace("planned.", "planned ").replace("executed.", "executed ").replace("detail.", "") for name in numbers})
+    names = list(dict.fromkeys(name for t in dossier.trials for name in (*t.planned, *t.executed)))
+    outcomes = list(dict.fromkeys(name for t in dossier.trials if t.outcome is not None for name in t.outcome.measured))
+    started = min((t.began_lab_s for t in dossier.trials if t.began_lab_s is not None), default=0.0)
+    rows = [([str(t.index + 1), t.state.value, *(_carried_out(t, name) for name in names), *(_outcome(t, name) for name in outcomes), *_times(t, started),
+              t.cause], _class(t, best)) for t in dossier.trials]
+    yield _table(["trial", "state", *names, *outcomes, "began, h", "took, min", "cause"], rows, {"trial", *names, *outcomes, "began, h", "took, min"})
+    yield "<p>a → b: planned → carried out. Times are the laboratory's, from the beginning of the first sample.</p>"
+
+
+def _carried_out(trial: Trial, name: str) -> str:
+    """``89.93 → 89.82`` where it was carried out otherwise than planned."""
+    return " → ".join(dict.fromkeys(words.number(values[name]) for values in (trial.planned, trial.executed) if name in values))
+
+
+def _outcome(trial: Trial, name: str) -> str:
+    return "" if trial.outcome is None else words.measured(trial.outcome.measured.get(name))
+
+
+def _times(trial: Trial, started: float) -> tuple[str, str]:
+    if trial.began_lab_s is None:
+        return "", ""
+    took = "" if trial.ended_lab_s is None else f"{(trial.ended_lab_s - trial.began_lab_s) / 60:.1f}"
+    return f"{(trial.began_lab_s - started) / 3600:.2f}", took
 
 
 def _happenings(dossier: Dossier) -> Iterator[str]:
@@ -173,18 +188,10 @@ def _figure(drawn: str, caption: str) -> str:
 def _table(columns: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], right: set[str]) -> str:
     """Rows of texts, each with the name of its looks."""
     sides = [' class="n"' if name in right else "" for name in columns]
-    heads = "".join(f"<th{side}>{escape(name)}</th>" for name, side in zip(columns, sides, strict=True))
+    heads = "".join(f"<th{side}>{escape(name).replace('_', '_<wbr>')}</th>" for name, side in zip(columns, sides, strict=True))
     lines = [f"<tr{f' class={looks}' if looks else ''}>" + "".join(f"<td{side}>{escape(text)}</td>" for text, side in zip(cells, sides, strict=True)) + "</tr>"
              for cells, looks in rows]
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>\n' + "\n".join(lines) + "\n</tbody></table></div>"
-
-
-def _cell(name: str, row: dict[str, Any]) -> str:
-    value = row.get(name)
-    if value is None:
-        return ""
-    error = row.get(f"{name}.sem")
-    return words.number(value) + (f" ± {error:.2g}" if isinstance(error, float) else "")
 
 
 def _class(trial: Trial, best: Trial | None) -> str:

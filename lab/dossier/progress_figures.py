@@ -32,7 +32,7 @@ def progress_figure(dossier: Dossier, one: Progress, unit: str) -> Figure:
     for (colour, mark), origin in zip(MARKS, _kinds(rows), strict=False):
         own = [row for row in rows if _kind(row[3]) == origin]
         ax.errorbar([row[0] for row in own], [row[1] for row in own], yerr=[WITHIN * (row[2] or 0.0) for row in own], fmt=mark, color=colour,
-                    markersize=4.5, elinewidth=0.9, label=f"measured ({origin})", rasterized=len(own) > MANY)
+                    markersize=4.5 if len(own) <= MANY else 2.0, elinewidth=0.9, label=f"measured ({origin})", rasterized=len(own) > MANY)
     if one.best:
         ax.step([number for number, _ in one.best], [value for _, value in one.best], where="post", color=GREEN, linewidth=1.6, label="best so far")
     if dossier.failed:
@@ -41,7 +41,7 @@ def progress_figure(dossier: Dossier, one: Progress, unit: str) -> Figure:
                 clip_on=False)
     _changes(ax, dossier)
     labelled(ax, "trial", with_unit(one.name, unit))
-    ax.legend(loc="best", ncols=2)
+    drawn.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=5)
     return drawn
 
 

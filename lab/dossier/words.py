@@ -16,9 +16,15 @@ LAST = 3
 """Trials of which a terminal shows why they were suggested."""
 
 
+NOTHING = 1e-12
+"""Below this, a fraction is what rounding has left of none."""
+
+
 def number(value: Any) -> str:
     """Four digits, or the text."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) >= NOTHING else "0"
 
 
 def point(values: Mapping[str, Any]) -> str:

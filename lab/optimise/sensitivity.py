@@ -180,14 +180,16 @@ def _draws(model: Process, x: Array, rng: np.random.Generator) -> tuple[Array, A
 def _shapley(model: Process, cloud: Cloud, rng: np.random.Generator) -> Sensitivities:
     names = names_of(cloud.domain)
     draws, mean = _draws(model, cloud.x, rng)
-    if len(cloud) < 3 or not float(mean.var()) > FLAT:
+    if len(cloud) < 6 or not float(mean.var()) > FLAT:
         return Sensitivities("shapley", ())
     values, places = np.vstack([mean, draws]), _coordinates(cloud, names)
     shares = _shares(values, _distances(places, names, cloud.domain, rng), rng)
     of_functions = np.sqrt(((shares[:, :, 1:] - shares[:, :, :1]) ** 2).mean(axis=2))
-    # Two halves of the points differ by twice as much as the whole is wrong.
-    halves = [_shares(values[:1, k::2], _distances(places[k::2], names, cloud.domain, rng), rng)[:, :, 0] for k in (0, 1)] if len(cloud) > 6 else [0.0, 0.0]
-    return _ranked("shapley", names, shares[:, :, 0], np.hypot(of_functions, 0.5 * np.abs(halves[0] - halves[1])))
+    # Two halves of the points differ by twice as much as the whole is wrong. Every other point of a Sobol sequence would be half of the space.
+    one, other = np.array_split(rng.permutation(len(cloud)), 2)
+    halves = [_shares(values[:1, half], _distances(places[half], names, cloud.domain, rng), rng)[:, :, 0] for half in (one, other) if len(half) > 2]
+    of_points = 0.5 * np.abs(halves[0] - halves[-1])
+    return _ranked("shapley", names, shares[:, :, 0], np.hypot(of_functions, of_points))
 
 
 def _shares(values: Array, squared: Sequence[Array], rng: np.random.Generator) -> Array:
