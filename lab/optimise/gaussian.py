@@ -1,7 +1,7 @@
 """Gaussian processes: what is expected where, and how surely.
 
-Matern-5/2 kernel with a length scale of its own for each group of columns (Rasmussen and Williams 2006, Gaussian Processes for
-Machine Learning, eqs. 2.25, 2.26, 4.17), a mean of 0 or a trend, noise that is told or learned. The most probable parameters of the kernel are found in `lab.optimise.likelihood`.
+Matern-5/2 or Gaussian kernel with a length scale of its own for each group of columns (Rasmussen and Williams 2006, Gaussian Processes for
+Machine Learning, eqs. 2.25, 2.26, 4.9, 4.17), a mean of 0 or a trend, noise that is told or learned. The most probable parameters of the kernel are found in `lab.optimise.likelihood`.
 
 numpy and scipy: at the sizes of a campaign, torch's cost per operation is larger than the arithmetic.
 """
@@ -123,11 +123,14 @@ class Kernel:
         Variance of the process, in the unit of the outcomes squared.
     noise : float
         Variance of the part of the noise that is learned.
+    is_smooth : bool
+        Whether its functions are as smooth as can be (Gaussian kernel), not only twice differentiable (Matern-5/2).
     """
 
     scales: Array
     amplitude: float
     noise: float
+    is_smooth: bool = False
 
     def covariance(self, z: Array, others: Array) -> tuple[Array, Array]:
         """Covariance, and minus its derivative by half the squared distance, both shape (n, m).
@@ -139,12 +142,15 @@ class Kernel:
         """
         squared = (z * z).sum(axis=1)[:, None] + (others * others).sum(axis=1)[None, :] - 2.0 * z @ others.T
         np.maximum(squared, 0.0, out=squared)
-        near, slope = matern(squared)
+        near, slope = correlation(squared, self.is_smooth)
         return self.amplitude * near, self.amplitude * slope
 
 
-def matern(squared: Array) -> tuple[Array, Array]:
-    """Matern-5/2 correlation at squared distances, and minus its derivative by half of them."""
+def correlation(squared: Array, is_smooth: bool) -> tuple[Array, Array]:
+    """Correlation at squared distances, and minus its derivative by half of them: Gaussian, or Matern-5/2."""
+    if is_smooth:
+        near = np.exp(-0.5 * squared)
+        return near, near
     r = ROOT_5 * np.sqrt(squared)
     decay = np.exp(-r)
     slope = (5.0 / 3.0) * (1.0 + r) * decay

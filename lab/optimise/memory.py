@@ -39,7 +39,7 @@ class Remembered:
     def as_json(self) -> dict[str, Any]:
         """As a thought keeps it; every bit of the numbers is kept."""
         return {"scales": self.kernel.scales.tolist(), "amplitude": float(self.kernel.amplitude), "noise": float(self.kernel.noise),
-                "digest": self.digest, "n_sought": self.n_sought}
+                "is_smooth": self.kernel.is_smooth, "digest": self.digest, "n_sought": self.n_sought}
 
 
 def recall(data: Data, prior: Prior, record: object) -> Remembered:
@@ -81,5 +81,5 @@ def _read(record: object, n_scales: int) -> Remembered | None:
         return None
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v) and v >= np.exp(LOWEST).min() * 0.5 for v in [*scales, *rest]):
         return None
-    kernel = Kernel(np.array(scales, dtype=float), float(record["amplitude"]), float(record["noise"]))
+    kernel = Kernel(np.array(scales, dtype=float), float(record["amplitude"]), float(record["noise"]), record.get("is_smooth") is True)
     return Remembered(kernel, str(record.get("digest", "")), int(record["n_sought"]))
