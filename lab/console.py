@@ -35,6 +35,7 @@ HELP = """\
 [bold]Ctrl-C[/]       in RE(...): twice pauses; then RE.resume(), RE.stop() (clean end) or RE.abort()
 [bold]Data[/]         catalogue[-1]             the newest run, in Tiled; lab.catalogue_status()
              ledger.campaigns()        {home}/ledger.sqlite
+             lab.report("NAME")        all that can be told of a campaign, and a page of it
 [bold]Stop[/]         lab.make_safe()           heater off, pumps stopped, motion stopped, disarmed
              exit                      {exit}
 [bold]Logs[/]         {home}/logs/NAME.log
@@ -117,6 +118,14 @@ class LabHandle:
         for name, said in self.make_safe().items():
             if said != "safe":
                 self._console.print(f"{name}: not safe: {said}", markup=False)
+
+    def report(self, campaign: str, out: str | None = None) -> Path | None:
+        """All that can be told of a campaign: words here, and a page in ``LAB_HOME/reports`` (or in the file `out`), whose path it returns."""
+        from lab.dossier import command, words
+
+        found, path = command.report(self.ledger, campaign, None if out is None else Path(out), self._session.home)
+        self._console.print(command.screen(words.lines(found)))
+        return path
 
     def catalogue_status(self) -> Any:
         """What Tiled has still to take up, and what it failed to."""
