@@ -78,6 +78,10 @@ class Circumstances:
         costs = [self.durations.change(self.before, values) for values in points]
         return costs.index(min(costs))
 
+    def change_s(self, values: Mapping[str, Value]) -> float:
+        """Laboratory seconds to come from the sample before to these values; 0 where nothing is known of that."""
+        return 0.0 if self.durations is None else self.durations.change(self.before, values)
+
     def thought(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """What is written with a suggestion: the laboratory seconds that it is expected to take, and the probability that it is safe."""
         found = {} if self.durations is None else {"seconds": self.durations.seconds(self.before, values)}

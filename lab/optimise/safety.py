@@ -27,6 +27,7 @@ from lab.optimise.improvement import Above
 from lab.optimise.likelihood import Prior, fit
 from lab.optimise.polytope import Array
 from lab.optimise.representative import representative
+from lab.optimise.starts import ways
 from lab.optimise.study import column_groups
 from lab.optimise.terms import OfOutcome
 
@@ -115,14 +116,9 @@ class SafeSet:
     def candidates(self, spread: Points) -> Points:
         """Places at which to look for safe points: on the ways from known ones to `spread`."""
         towards = spread[:N_TOWARDS]
-        parts = []
-        for k in range(len(self.anchors)):
-            for step in STEPS:
-                w = self.domain.snap(self.anchors.w[k] + step * (towards.w - self.anchors.w[k]))
-                stays = np.repeat(self.anchors.choices[k:k + 1], len(towards), axis=0)
-                parts.append(Points(w, stays if step != STEPS[0] else towards.choices))
-        found = Points.join(self.anchors, *parts)
-        return found[self.domain.is_allowed(found.w)]
+        elsewise = [ways(self.domain, Points(np.repeat(self.anchors.w[k:k + 1], len(towards), axis=0), towards.choices), towards[:0], ())
+                    for k in range(len(self.anchors) if self.domain.choices else 0)]
+        return Points.join(ways(self.domain, self.anchors, towards, STEPS), *elsewise)
 
     def refusal(self, x: Array, why: str) -> str:
         """Why nothing can be suggested, in words.

@@ -42,3 +42,13 @@ def incumbents(domain: Domain, trials: Sequence[Trial], merit: Array) -> Points:
     """
     done = [t for t in trials if t.state is TrialState.COMPLETED]
     return domain.points_of([done[k].planned for k in np.argsort(-merit, kind="stable")[:N_INCUMBENTS]])
+
+
+def ways(domain: Domain, anchors: Points, towards: Points, steps: Sequence[float]) -> Points:
+    """Allowed points on the straight ways from each of `anchors`, whose choices they keep, to each of `towards`: so far of the way."""
+    parts = []
+    for k in range(len(anchors)):
+        choices = np.repeat(anchors.choices[k:k + 1], len(towards), axis=0)
+        parts += [Points(domain.snap(anchors.w[k] + step * (towards.w - anchors.w[k])), choices) for step in steps]
+    found = Points.join(anchors, *parts)
+    return found[domain.is_allowed(found.w)]

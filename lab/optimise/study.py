@@ -23,7 +23,7 @@ from lab.optimise.prior_mean import prior_mean
 from lab.optimise.replicates import alike, merged
 from lab.optimise.representative import representative
 from lab.optimise.scaling import Scale, scale_of
-from lab.optimise.terms import Model, OfOutcome
+from lab.optimise.terms import JointModel, OfOutcome
 from lab.optimise.transfer import known_before, trend
 from lab.optimise.tried import encode_trials
 
@@ -193,7 +193,7 @@ class Models:
     remembered: Mapping[str, Remembered] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
-    def of(self, name: str) -> Model:
+    def of(self, name: str) -> JointModel:
         """The model of one outcome, for the next sample."""
         return self.outcomes[name].at(self.study.here)
 

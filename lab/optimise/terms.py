@@ -22,8 +22,20 @@ class Model(Protocol):
         """Means and variances, shapes (n,), at `x`, shape (n, d)."""
         ...
 
+    def means(self, x: Array) -> Array:
+        """The means alone, which cost less."""
+        ...
+
     def slopes(self, x: Array) -> tuple[float, float, Array, Array]:
         """Mean and variance at one point, shape (d,), and their gradients, shapes (d,)."""
+        ...
+
+
+class JointModel(Model, Protocol):
+    """A model that says as well how outcomes at several points hang together."""
+
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """Mean and covariance matrix, shapes (n,) and (n, n), at `x`, shape (n, d)."""
         ...
 
 
