@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import json
 import math
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy.optimize import minimize
 from benchmarks.optimizer import engines, functions, latency, situations, summary
 from benchmarks.optimizer.__main__ import main
 from benchmarks.optimizer.chance import Chance
+from benchmarks.optimizer.crew import Worker
 from benchmarks.optimizer.laboratory import run
 from benchmarks.optimizer.pools import TABLES, Table
 from benchmarks.optimizer.problem import OUTCOME, Problem
@@ -345,11 +345,25 @@ def test_runs_that_broke_off_begin_again_and_those_that_met_the_deadline_do_not(
     assert {given.seed for given in rows.read()} == {0, 3, 5}
 
 
-def test_a_run_that_passes_its_deadline_ends_with_a_row_that_says_so(tmp_path):
+@pytest.fixture
+def worker(tmp_path):
+    worker = Worker("random", tmp_path)
+    yield worker
+    worker.close()
+
+
+def test_a_run_that_passes_its_deadline_ends_with_a_row_that_says_so(tmp_path, worker):
     rows = Rows(tmp_path / "rows.csv")
-    said = run_one(Plan(tmp_path, deadline_s=0.01), rows, Key("branin", "sobol", "1", 0), threading.Event())
-    assert said == "0 trials; ended: deadline of 0.01 s"
-    assert is_finished(by_run(rows.read())[Key("branin", "sobol", "1", 0)], 30)
+    said = run_one(worker, 0.001, rows, Key("branin", "random", "1", 0))
+    assert said == "0 trials; ended: deadline of 0.001 s CPU"
+    assert is_finished(by_run(rows.read())[Key("branin", "random", "1", 0)], 30)
+
+
+def test_a_run_that_breaks_down_says_why_and_the_next_one_goes_on(tmp_path, worker):
+    rows = Rows(tmp_path / "rows.csv")
+    assert run_one(worker, 60.0, rows, Key("pool-p3ht", "random", "1", 0)).startswith("0 trials; ended: ConfigError: ")
+    assert run_one(worker, 60.0, rows, Key("branin", "random", "1", 0)) == "30 trials"
+    assert not is_finished(by_run(rows.read())[Key("pool-p3ht", "random", "1", 0)], 50)
 
 
 def test_the_ratio_is_to_the_best_peer_and_ties_are_not_won(tmp_path):

@@ -7,8 +7,7 @@
 `engines`     Labwright's engines, chance, and the peers behind one protocol: ``peer_optuna``, ``peer_ax``, ``peer_baybe``, ``peer_xopt``,
               ``peer_bofire``, ``peer_blop``; what several of them need is in `told`, `linear` and `ax_space`
 `laboratory`  one campaign: samples that take their time, some at once; `scores` says how good it is by the truth
-`one`         one problem, engine and seed, in a process of its own
-`runs`        all of them, each with a deadline, on one thread
+`runs`        all of them, each on one thread, with a deadline; `crew` is the processes, `one` what runs in them
 `rows`        the raw rows, one for each trial, in a CSV; what stands there is not run again
 `summary`     medians and quartiles, ratio to the best peer, targets; `plot` draws them
 `latency`     how long a suggestion takes after 10 to 500 trials

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from benchmarks.figures import show
 from benchmarks.optimizer import engines, problems, summary
+from benchmarks.optimizer.crew import ROOT
 from benchmarks.optimizer.problem import Problem
 from benchmarks.optimizer.rows import Key, Rows
-from benchmarks.optimizer.runs import ROOT, Plan, missing, run_all
+from benchmarks.optimizer.runs import Plan, missing, run_all
 from lab.core.errors import ConfigError
 
 
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=20, help="how many, from 0")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench-optimizer", help="for rows.csv and regret.png")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder with the tables")
-    parser.add_argument("--deadline-s", type=float, default=1800.0, help="for one run")
+    parser.add_argument("--deadline-s", type=float, default=1800.0, help="for one run, CPU seconds")
     parser.add_argument("--minutes", type=float, default=math.inf, help="after so many no further run is begun")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more disturb each other's CPU seconds")
     return parser

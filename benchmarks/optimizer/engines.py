@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -173,6 +174,16 @@ def make(engine: str, problem: Problem, seed: int) -> Engine:
         return Ours(engine, problem, seed)
     peer = PEERS.get(engine)
     return Chance(problem, seed) if peer is None else peer.make(problem, seed)
+
+
+def load(engine: str) -> None:
+    """Import what the engine needs, which takes some of them seconds."""
+    if engine in PEERS:
+        importlib.import_module(f"benchmarks.optimizer.{PEERS[engine].module}")
+    elif OURS.get(engine) == "ax":
+        importlib.import_module("lab.optimise.model_based").load()
+    elif engine in OURS:
+        importlib.import_module("lab.optimise")
 
 
 def version(engine: str) -> str:

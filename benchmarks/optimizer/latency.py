@@ -1,7 +1,7 @@
 """CPU milliseconds of one suggestion, q=1, by the number of trials: ``python -m benchmarks.optimizer.latency [--engines botorch,ax]``.
 
-In a box of four dimensions, on a simplex of four fractions and in a pool of 2,000 rows. The trials are random points with exact measurements; each engine is
-asked in a process of its own, on one thread, after it was asked once to have its imports done.
+In a box of four dimensions, on a simplex of four fractions and in a pool of 2,000 rows. The trials are random points with exact
+measurements; each engine is asked in a process of its own, on one thread, after it was asked once to have its imports done.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 from benchmarks.figures import Figure, show
 from benchmarks.optimizer.chance import Chance
+from benchmarks.optimizer.crew import ONE_THREAD, ROOT
 from benchmarks.optimizer.engines import make
 from benchmarks.optimizer.functions import hartmann
 from benchmarks.optimizer.pools import Pool
 from benchmarks.optimizer.problem import Problem, Values
-from benchmarks.optimizer.runs import ONE_THREAD, ROOT
 from lab.core.trial import Trial, TrialState
 
 N_ASKED = 3

@@ -1,11 +1,9 @@
-"""All the runs: each in a process of its own, on one thread, with a deadline; what is on file already is left alone."""
+"""All the runs: each on one thread in a process of its own, with a deadline; what is on file already is left alone."""
 
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.optimizer.crew import Crew, Worker
 from benchmarks.optimizer.problem import Problem
 from benchmarks.optimizer.rows import DEADLINE, ENDED, Key, Row, Rows, by_run, is_finished, read_line
 
-ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 20
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
-                            "VECLIB_MAXIMUM_THREADS"), "1")
-"""In the environment of a run before it imports anything: afterwards most libraries no longer look."""
+_USED_UP = str(-signal.SIGXCPU)
+"""The exit status of a run that has had its CPU seconds."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Plan:
     tables : Path
         The folder with the tables.
     deadline_s : float
-        For one run, wall seconds.
+        For one run, CPU seconds: how busy the machine is counts against nobody. One that hangs ends after `PATIENCE` times as many wall seconds.
     n_jobs : int
         Runs at a time.
     most_s : float
@@ -68,49 +66,42 @@ def run_all(plan: Plan, rows: Rows, todo: Sequence[tuple[Problem, Key]], say: Ca
         if stop.is_set() or time.monotonic() >= ends_s:
             return False
         _, key = item
-        say(f"{key.problem} {key.engine} {key.version} seed {key.seed}: {run_one(plan, rows, key, stop)}")
+        said = run_one(crew.of(key.engine), plan.deadline_s, rows, key)
+        if not stop.is_set():
+            say(f"{key.problem} {key.engine} {key.version} seed {key.seed}: {said}")
         return True
 
-    with ThreadPoolExecutor(plan.n_jobs) as pool:
+    with ThreadPoolExecutor(plan.n_jobs) as pool, Crew(plan.tables) as crew:
         try:
             return sum(pool.map(do, todo))
         finally:
             stop.set()
 
 
-def run_one(plan: Plan, rows: Rows, key: Key, stop: threading.Event) -> str:
-    """Run one in a process; returns what became of it, in words.
+def run_one(worker: Worker, deadline_s: float, rows: Rows, key: Key) -> str:
+    """Have a run played; returns what became of it, in words.
 
     A run that passes the deadline, or breaks down, ends with a row that says so.
     """
-    command = [sys.executable, "-m", "benchmarks.optimizer.one", key.problem, key.engine, key.version, str(key.seed), str(plan.tables)]
     last = Row(key.problem, key.engine, key.version, key.seed, -1, "", "", "", None, None, None, 0, 0, None, None, "")
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        complaint: list[str] = []
-        reader = threading.Thread(target=lambda: complaint.extend(process.stderr or ()), daemon=True)
-        late = threading.Timer(plan.deadline_s, process.kill)
-        reader.start()
-        late.start()
-        try:
-            for line in process.stdout or ():
-                row = read_line(line)
-                if row is not None:
-                    rows.add(row)
-                    last = row
-                if stop.is_set():
-                    break
-        finally:
-            is_late = not late.is_alive() and process.poll() != 0
-            late.cancel()
-            if stop.is_set():
-                process.kill()
-            process.wait()
-            reader.join()
-    if process.returncode == 0:
+    status, why = "its process ended", ""
+    late = threading.Timer(PATIENCE * deadline_s, worker.kill)
+    late.start()
+    for line in worker.play(key, math.ceil(deadline_s)):
+        row = read_line(line)
+        word, _, rest = line.strip().partition(" ")
+        if row is not None:
+            rows.add(row)
+            last = row
+        elif word == "broke":
+            why = rest
+        elif word == "ended":
+            status = rest
+    is_late = not late.is_alive() or status == _USED_UP
+    late.cancel()
+    late.join()
+    if status == "0":
         return f"{last.trial + 1} trials"
-    if stop.is_set():
-        return "interrupted"
-    words = [line.strip() for line in complaint if line.strip()]
-    why = f"{DEADLINE} of {plan.deadline_s:g} s" if is_late else f"{ENDED}{words[-1] if words else f'exit status {process.returncode}'}"
-    rows.add(replace(last, trial=last.trial + 1, state="", parameters="", measured="", cpu_s=None, note=why))
-    return f"{last.trial + 1} trials; {why}"
+    note = f"{DEADLINE} of {deadline_s:g} s CPU" if is_late else f"{ENDED}{why or f'exit status {status}'}"
+    rows.add(replace(last, trial=last.trial + 1, state="", parameters="", measured="", cpu_s=None, note=note))
+    return f"{last.trial + 1} trials; {note}"
