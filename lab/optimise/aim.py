@@ -1,4 +1,8 @@
-"""What is sought: the improvement of the objectives, with outcome constraints kept."""
+"""What is sought: the improvement of one objective, of several together, or of their trade-offs, with outcome constraints kept.
+
+Everything is worked out in the unit of the models (`lab.optimise.study.Observed`), and for the place at which the next
+sample is sought. What has been measured counts by what is expected there, not by the luckiest reading.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.core.question import CampaignConfig
+from lab.core.best import is_eligible
+from lab.core.front import boxes, hypervolume, inferred_reference
+from lab.core.merit import composite, scores
+from lab.core.question import CampaignConfig, Objective
 from lab.core.space import LinearConstraint
 from lab.core.trial import Trial, TrialState
+from lab.optimise.desirability import DesirabilityGain, Ramp, log_composite, normal_draws
+from lab.optimise.gains import Gain, Merit, Near, Up
+from lab.optimise.hypervolume import HypervolumeGain
 from lab.optimise.improvement import Above, Improvement
 from lab.optimise.polytope import Array
 from lab.optimise.study import Models, Study
-from lab.optimise.terms import OfOutcome, Term
+from lab.optimise.terms import JointWorth, OfOutcome, OfOutcomes, Term, Worth
+
+LEAST_DISTANCE = 1e-6
+"""A target counts as met no better than this, in the unit of the models: there is always a little to improve."""
 
 
 @dataclass(frozen=True)
@@ -22,29 +35,37 @@ class Aim:
 
     Parameters
     ----------
-    incumbent : float or None
-        Best expected objective, up is better, among measured points, and those under way, that are expected to keep the constraints; None: there is none.
+    campaign : CampaignConfig
     is_kept : ndarray of bool, shape (n,)
-        Which of these are expected to keep the outcome constraints.
+        Which measured points, and points under way, are expected to keep the outcome constraints.
+    incumbent : float or None
+        What the best of these is expected to be, up is better: the objective's merit in the unit of its model, the composite
+        desirability, or the hypervolume; None: no point is expected to keep the constraints.
+    worth : Worth, JointWorth or None
+        Logarithm of the expected improvement, by the objective or by all of them; None while there is no incumbent.
+    unit : float
+        One unit of the expected improvement, in that of the objective (of trade-offs, in the product of theirs).
+    words : str
+        For a person.
+    remarks : tuple of str
+        What has been left out of account.
     """
 
     campaign: CampaignConfig
-    incumbent: float | None
     is_kept: Array
+    incumbent: float | None = None
+    worth: Worth | None = None
+    joint_worth: JointWorth | None = None
+    unit: float = 1.0
+    words: str = "the outcome constraints: no sample is expected to keep them yet"
+    remarks: tuple[str, ...] = ()
 
     def terms(self, models: Models) -> list[Term]:
         """What a sample is worth, success and constraints aside; nothing while no measured point is expected to keep the constraints."""
-        if self.incumbent is None:
-            return []
-        objective = self.campaign.objective
-        sign = 1.0 if objective.goal == "maximize" else -1.0
-        return [OfOutcome(models.of(objective.name), Improvement(sign * self.incumbent, sign))]
-
-    def merit(self, trials: Sequence[Trial]) -> Array:
-        """How good each completed trial was as measured, up is better, shape (n,)."""
-        objective = self.campaign.objective
-        sign = 1.0 if objective.goal == "maximize" else -1.0
-        return sign * np.array([t.outcome.measured[objective.name].mean for t in trials if t.state is TrialState.COMPLETED and t.outcome is not None])
+        names = [objective.name for objective in self.campaign.objectives]
+        if self.joint_worth is not None:
+            return [OfOutcomes([models.of(name) for name in names], self.joint_worth)]
+        return [] if self.worth is None else [OfOutcome(models.of(names[0]), self.worth)]
 
     def limits(self, models: Models) -> list[Term]:
         """The probability that each outcome constraint is kept."""
@@ -53,6 +74,27 @@ class Aim:
             name, bound, sign = side_of(limit, models.study)
             found.append(OfOutcome(models.of(name), Above(bound, sign)))
         return found
+
+    def improvement(self, models: Models, x: Array) -> Array | None:
+        """The expected improvement of samples that may break a constraint or fail, shape (n,), at `x`, shape (n, d).
+
+        In the objective's unit; of a desirability without one; of trade-offs a volume, in the product of the units. None while there is no incumbent.
+        """
+        terms = self.terms(models)
+        if not terms:
+            return None
+        logs = sum((term.values(x) for term in [*terms, *self.limits(models)]), np.zeros(len(x)))
+        chance = models.success_at(x)
+        return np.exp(logs) * self.unit * (1.0 if chance is None else chance)
+
+    def merit(self, trials: Sequence[Trial]) -> Array:
+        """How good each completed trial was as measured, up is better, shape (n,); those that broke a constraint are all below the others."""
+        done = [t for t in trials if t.state is TrialState.COMPLETED and t.outcome is not None]
+        means = {o.name: np.array([t.outcome.measured[o.name].mean for t in done if t.outcome is not None]) for o in self.campaign.objectives}
+        found = scores(self.campaign, means)
+        eligible = np.array([is_eligible(self.campaign, t) for t in done], dtype=bool)
+        rank = np.argsort(np.argsort(found, kind="stable"), kind="stable")
+        return np.asarray(np.where(eligible, rank, rank - len(done)), dtype=float)
 
 
 def side_of(limit: LinearConstraint, study: Study) -> tuple[str, float, float]:
@@ -65,13 +107,87 @@ def side_of(limit: LinearConstraint, study: Study) -> tuple[str, float, float]:
 def aim_of(campaign: CampaignConfig, models: Models) -> Aim:
     """The aim, given what has been measured."""
     study = models.study
-    X = models.outcomes[study.observed[0].name].data.X
-    is_kept = np.ones(len(X), dtype=bool)
+    x = known_points(models)
+    is_kept = np.ones(len(x), dtype=bool)
     for limit in campaign.outcome_limits:
         name, bound, sign = side_of(limit, study)
-        is_kept &= sign * (models.outcomes[name].predict(X)[0] - bound) >= 0.0
+        is_kept &= sign * (models.of(name).means(x) - bound) >= 0.0
     if not is_kept.any():
-        return Aim(campaign, None, is_kept)
-    sign = 1.0 if campaign.objective.goal == "maximize" else -1.0
-    merit = sign * models.outcomes[campaign.objective.name].predict(X)[0]
-    return Aim(campaign, float(merit[is_kept].max()), is_kept)
+        return Aim(campaign, is_kept)
+    means = np.array([models.of(objective.name).means(x[is_kept]) for objective in campaign.objectives])
+    if len(campaign.objectives) == 1:
+        return _single(campaign, study, is_kept, means[0])
+    if campaign.combine == "desirability":
+        return _desirable(campaign, study, is_kept, means)
+    return _trade_offs(campaign, study, is_kept, means)
+
+
+def known_points(models: Models) -> Array:
+    """Points that the models are made of, with those under way, shape (n, d)."""
+    study = models.study
+    return models.outcomes[study.observed[0].name].data.X[:, :study.domain.n_columns]
+
+
+def _single(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:
+    objective = campaign.objective
+    merit, one = merit_of(objective, study), study[objective.name]
+    best = float(merit.of(means).max())
+    worth: Worth
+    if isinstance(merit, Near):
+        best = min(best, -LEAST_DISTANCE)
+        worth = Gain(merit, best)
+        words = f"{objective.name} nearer to {objective.target:g} than {-best * one.width:.4g}"
+    else:
+        sign = 1.0 if objective.goal == "maximize" else -1.0
+        worth = Improvement(sign * best, sign)
+        words = f"{objective.name} {'above' if sign > 0 else 'below'} {one.centre + one.width * sign * best:.4g}"
+    return Aim(campaign, is_kept, best, worth, unit=one.width, words=words)
+
+
+def _desirable(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:
+    ramps = [_ramp(objective, study) for objective in campaign.objectives]
+    natural = {o.name: study[o.name].centre + study[o.name].width * mean for o, mean in zip(campaign.objectives, means, strict=True)}
+    places = composite(campaign.objectives, natural)
+    best = float(places.max())
+    rounded = float(np.exp(log_composite(ramps, means)[0].max())) if best > 0.0 else None
+    worth = DesirabilityGain(ramps, rounded, normal_draws(len(ramps), campaign.optimizer.seed))
+    return Aim(campaign, is_kept, best, joint_worth=worth, words=f"a desirability above {best:.4g}")
+
+
+def _trade_offs(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:
+    merits = [merit_of(objective, study) for objective in campaign.objectives]
+    known = np.column_stack([merit.of(mean) for merit, mean in zip(merits, means, strict=True)])
+    inferred = inferred_reference(known)
+    reference = np.array([inferred[j] if o.reference is None else float(merits[j].of(np.array(study[o.name].to_unit(o.reference))))
+                          for j, o in enumerate(campaign.objectives)])
+    lower, upper, n_left_out = boxes(known, reference)
+    remarks = (f"{n_left_out} points of the front not counted: those that add least",) if n_left_out else ()
+    unit = float(np.prod([study[o.name].width for o in campaign.objectives]))
+    words = f"a larger hypervolume beyond {', '.join(_beyond(o, study, level) for o, level in zip(campaign.objectives, reference, strict=True))}"
+    return Aim(campaign, is_kept, hypervolume(known, reference), joint_worth=HypervolumeGain(merits, lower, upper), unit=unit, words=words, remarks=remarks)
+
+
+def merit_of(objective: Objective, study: Study) -> Merit:
+    """The merit of an objective's outcome, in the unit of its model."""
+    if objective.target is not None:
+        return Near(study[objective.name].to_unit(objective.target))
+    return Up(1.0 if objective.goal == "maximize" else -1.0)
+
+
+def _ramp(objective: Objective, study: Study) -> Ramp:
+    one = study[objective.name]
+    if objective.target is not None and objective.tolerance is not None:
+        return Ramp(one.to_unit(objective.target), objective.tolerance / one.width, is_target=True, weight=objective.weight)
+    if objective.desirability is None:
+        raise ValueError(f"{objective.name}: given no desirability; allowed: [value worth nothing, best value]")
+    worst, best = objective.desirability
+    return Ramp(one.to_unit(best), (worst - best) / one.width, weight=objective.weight)
+
+
+def _beyond(objective: Objective, study: Study, level: float) -> str:
+    """The reference point in one objective, in words."""
+    one = study[objective.name]
+    source = "inferred" if objective.reference is None else "given"
+    if objective.target is not None:
+        return f"{objective.name} {objective.target:g} ± {-level * one.width:.4g} ({source})"
+    return f"{objective.name} {one.centre + one.width * (level if objective.goal == 'maximize' else -level):.4g} ({source})"

@@ -81,11 +81,13 @@ def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial], ke
     OptimizerError
         When a completed trial lacks an outcome, or an outcome or standard error is not finite.
     """
-    names = tuple(dict.fromkeys([campaign.objective.name, *(name for limit in campaign.outcome_limits for name in limit.names)]))
+    names = tuple(dict.fromkeys([*(o.name for o in campaign.objectives), *(name for limit in campaign.outcome_limits for name in limit.names)]))
     done = [t for t in trials if t.state is TrialState.COMPLETED]
     measured = [[_measured(t, name) for name in names] for t in done]
     raw = np.array([[m.mean for m in row] for row in measured], dtype=float).reshape(len(done), len(names))
-    raw[:, 0] = _fenced(raw[:, 0], 1.0 if campaign.objective.goal == "maximize" else -1.0, keeps_order)
+    for k, objective in enumerate(campaign.objectives):
+        if objective.goal != "target":  # of a target neither side is the bad one
+            raw[:, k] = _fenced(raw[:, k], 1.0 if objective.goal == "maximize" else -1.0, keeps_order)
     centre, width, Y = _standardised(raw)
     variances: list[Array | None] = []
     remark = ""
