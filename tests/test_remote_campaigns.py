@@ -433,6 +433,15 @@ def test_the_pieces_of_a_campaign_that_goes_on_are_of_one_whole(desk: Desk) -> N
     assert desk(ALICE, "lab_data", campaign=campaign, format="csv", offset=0)["total"] > first["total"]
 
 
+def test_the_report_of_a_campaign_comes_as_one_page(desk: Desk) -> None:
+    campaign = opened(desk)
+    measured(desk, campaign)
+    page = whole(desk, ALICE, campaign=campaign, format="html").decode()
+    assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>") and campaign in page
+    with refused("format"):
+        desk(ALICE, "lab_data", item=item(desk, ALICE, ()), format="html")
+
+
 def test_copies_are_dropped_when_there_are_more(desk: Desk) -> None:
     one = DataDesk()
     for _ in range(8):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lab.remote.client.asking import Asking
 
-SUFFIXES: Final = {"csv": ".csv", "parquet": ".parquet", "hdf5": ".h5"}
+SUFFIXES: Final = {"csv": ".csv", "parquet": ".parquet", "hdf5": ".h5", "html": ".html"}
 
 
 def fetch(lab: Asking, target: Mapping[str, str], form: str) -> bytes:

@@ -190,7 +190,7 @@ def data(
     context: Context,
     target: Annotated[str, typer.Argument(metavar="ITEM|CAMPAIGN", help="last: your newest item")],
     out: Annotated[Path | None, typer.Option("--out", help="default: CAMPAIGN.csv and so on, here")] = None,
-    form: Annotated[str, typer.Option("--format", help="csv, parquet or hdf5")] = "csv",
+    form: Annotated[str, typer.Option("--format", help="csv, parquet or hdf5; html: the report of a campaign")] = "csv",
 ) -> None:
     """Fetch the data of a campaign or an item into a file."""
     with _laboratory(context) as lab:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lab.core.errors import ServiceError
@@ -40,7 +43,13 @@ TURN_S = 20.0
 IN_MEMORY = 1_000_000
 """Bytes of a copy; larger ones are in a file without a name, which is gone with this process."""
 
-SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "hdf5": ".h5"}
+REPORT = "html"
+"""The format that is no table: what ``lab report`` tells of a campaign."""
+
+REPORT_S = 40.0
+"""Wall seconds in which a report must have been drawn: the gateway waits a minute."""
+
+SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "hdf5": ".h5", REPORT: ".html"}
 
 Key = tuple[str, str, str, str]
 """Whose (key), campaign or item, id, format."""
@@ -64,7 +73,7 @@ class DataDesk:
 
     def __init__(self) -> None:
         self._copies: OrderedDict[Key, Copy] = OrderedDict()
-        self._turn = threading.Lock()
+        self._turn, self._drawing = threading.Lock(), threading.Lock()
 
     def lab_data(self, steward: Steward, who: Who, params: dict[str, Any]) -> dict[str, Any]:
         """One piece.
@@ -77,15 +86,19 @@ class DataDesk:
             When what is on record cannot be read.
         """
         form, offset = params.get("format", "csv"), params.get("offset", 0)
-        if not isinstance(form, str) or form not in FORMATS:
-            raise refuse("lab_data", "format", form, ", ".join(FORMATS))
+        if not isinstance(form, str) or form not in SUFFIXES:
+            raise refuse("lab_data", "format", form, ", ".join(SUFFIXES))
         if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= 2**53:
             raise refuse("lab_data", "offset", offset, "a number of bytes")
-        kind, identity, collect = _source(steward, who, params)
-        if not self._turn.acquire(timeout=TURN_S):
-            raise ServiceError(f"lab_data: others fetch data, too, and {TURN_S:g} s have passed; ask again in a moment")
+        kind, identity, campaign, collect = _source(steward, who, params)
+        if form == REPORT and not campaign:
+            raise refuse("lab_data", "format", form, f"{', '.join(FORMATS)}: a report is of a campaign")
+        key = (who.key, kind, identity, form)
+        # Drawing takes seconds, in a process of its own: those who want tables do not wait for it.
+        drawn = self._drawn(steward, campaign) if form == REPORT and (offset == 0 or key not in self._copies) else None
+        _await(self._turn)
         try:
-            copy = self._copy((who.key, kind, identity, form), offset == 0, collect)
+            copy = self._copy(key, offset == 0, lambda: drawn if drawn is not None else _made(collect(form == "hdf5"), form))  # type: ignore[arg-type]
             if offset > copy.total:
                 raise refuse("lab_data", "offset", offset, f"0..{copy.total}")
             piece = copy.piece(offset)
@@ -94,10 +107,17 @@ class DataDesk:
         return {"success": True, "msg": "", kind: identity, "format": form, "name": f"{identity}{SUFFIXES[form]}", "offset": offset, "total": copy.total,
                 "sha256": copy.sha256, "data": base64.b64encode(piece).decode()}
 
-    def _copy(self, key: Key, is_new: bool, collect: Callable[[bool], Data]) -> Copy:
+    def _drawn(self, steward: Steward, campaign: str) -> Copy:
+        _await(self._drawing)
+        try:
+            return _report(steward.home.ledger, campaign)
+        finally:
+            self._drawing.release()
+
+    def _copy(self, key: Key, is_new: bool, make: Callable[[], Copy]) -> Copy:
         copy = self._copies.get(key)
         if copy is None or is_new:
-            made = _made(collect(key[3] == "hdf5"), key[3])  # type: ignore[arg-type]
+            made = make()
             self._drop(key)
             self._copies[key] = copy = made
             own = [one for one in self._copies if one[0] == key[0]]
@@ -113,23 +133,38 @@ class DataDesk:
             copy.file.close()
 
 
-def _source(steward: Steward, who: Who, params: dict[str, Any]) -> tuple[str, str, Callable[[bool], Data]]:
-    """What is asked for, looked up in the ledger: ``campaign`` or ``item``, its id, and how its data are collected, all of them or the table."""
+def _await(turn: threading.Lock) -> None:
+    if not turn.acquire(timeout=TURN_S):
+        raise ServiceError(f"lab_data: others fetch data, too, and {TURN_S:g} s have passed; ask again in a moment")
+
+
+def _source(steward: Steward, who: Who, params: dict[str, Any]) -> tuple[str, str, str, Callable[[bool], Data]]:
+    """What is asked for, looked up in the ledger.
+
+    Returns
+    -------
+    kind, identity : str
+        ``campaign`` or ``item``, and its id.
+    campaign : str
+        The campaign that it is, or was made for; empty: none.
+    collect : callable
+        Collects its data, all of them or the table.
+    """
     given = {name: params[name] for name in ("campaign", "item") if params.get(name) is not None}
     if len(given) != 1:
         raise PlanRefused("lab_data", [Problem("campaign", f"{len(given)} of campaign and item", "one of campaign and item")])
     records = CampaignsOnRecord(steward.ledger, steward.lab)
     if "campaign" in given:
         campaign = records.find(who, given["campaign"], "lab_data").id
-        return "campaign", campaign, _of_campaign(steward, campaign)
+        return "campaign", campaign, campaign, _of_campaign(steward, campaign)
     item = _item(steward, who, given["item"])
     if item.campaign:
         of_item = records.find(who, item.campaign, "lab_data").id
-        return "item", item.id, _of_campaign(steward, of_item)
+        return "item", item.id, of_item, _of_campaign(steward, of_item)
     about = {"item": item.id, "plan": item.name, "parameters": json.dumps(dict(item.parameters)), "digest": item.digest, "owner": item.user,
              "state": item.state, "cause": item.cause, "laboratory": steward.lab.name, "submitted": item.submitted_wall,
              "began": item.began_wall or "", "ended": item.ended_wall or ""}
-    return "item", item.id, lambda is_whole: item_data(steward.home.runs, item.runs, about)
+    return "item", item.id, "", lambda is_whole: item_data(steward.home.runs, item.runs, about)
 
 
 def _of_campaign(steward: Steward, campaign: str) -> Callable[[bool], Data]:
@@ -149,14 +184,37 @@ def _made(data: Data, form: Format) -> Copy:
     file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed when the copy is dropped
     try:
         write(data, form, file)
-        file.seek(0)
-        digest, total = hashlib.sha256(), 0
-        while piece := file.read(PIECE):
-            digest.update(piece)
-            total += len(piece)
+        return _sealed(file)
     except BaseException:
         file.close()
         raise
+
+
+def _report(ledger: Path, campaign: str) -> Copy:
+    """The page of a campaign, drawn by a process that ends with it."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the copy is dropped
+    try:
+        done = subprocess.run([sys.executable, "-m", "lab.dossier", str(ledger), campaign], stdin=subprocess.DEVNULL, stdout=file,
+                              stderr=subprocess.PIPE, timeout=REPORT_S)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise ServiceError(f"lab_data: the report of {campaign} cannot be made: {said[-1] if said else f'status {done.returncode}'}")
+        return _sealed(file)
+    except subprocess.TimeoutExpired as error:
+        file.close()
+        raise ServiceError(f"lab_data: the report of {campaign} is not made within {REPORT_S:g} s; at the laboratory: lab report {campaign}") from error
+    except BaseException:
+        file.close()
+        raise
+
+
+def _sealed(file: IO[bytes]) -> Copy:
+    """What is in a file, from now on unchanged."""
+    file.seek(0)
+    digest, total = hashlib.sha256(), 0
+    while piece := file.read(PIECE):
+        digest.update(piece)
+        total += len(piece)
     return Copy(file, total, digest.hexdigest())
 
 
