@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.core.errors import OptimizerError
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
@@ -114,6 +115,33 @@ def test_the_points_that_a_campaign_gives_are_tried_first() -> None:
     assert [(dict(s.values), s.origin) for s in engine.suggest([], 2)] == [(point, "given") for point in points]
     trials = [Trial(0, TrialState.FAILED, points[0]), completed(1, points[1], 1.0)]
     assert engine.suggest(trials)[0].origin == "sobol (where success is likely)"
+
+
+def test_of_a_pool_rows_are_suggested_as_they_stand_and_each_once() -> None:
+    rows = [[a / 5, b] for a in range(6) for b in ("u", "v")]
+    config = campaign({"parameters": [{"name": "a", "type": "range", "bounds": [0, 1]}, {"name": "b", "type": "choice", "values": ["u", "v"]}],
+                       "candidates": {"columns": ["a", "b"], "rows": rows}, "constraints": ["a <= 0.9"]}, initial=3)
+    engine = make_optimizer(config)
+    trials: list[Trial] = []
+    for index in range(10):
+        suggestion, = engine.suggest(trials)
+        value = float(suggestion.values["a"]) - (suggestion.values["b"] == "u")
+        trials.append(Trial(index, TrialState.FAILED, suggestion.values) if index == 4 else completed(index, suggestion.values, value))
+    assert sorted([t.planned["a"], t.planned["b"]] for t in trials) == sorted(row for row in rows if float(row[0]) <= 0.9)
+    with pytest.raises(OptimizerError, match="all 10 candidates have been tried"):
+        engine.suggest(trials)
+
+
+def test_the_best_of_a_pool_is_found_before_most_of_it_has_been_tried() -> None:
+    rows = [[a / 20, b / 20] for a in range(21) for b in range(21)]
+    config = campaign({**SQUARE, "candidates": {"columns": ["a", "b"], "rows": rows}}, initial=5)
+    engine = make_optimizer(config)
+    trials: list[Trial] = []
+    for index in range(20):
+        suggestion, = engine.suggest(trials)
+        trials.append(completed(index, suggestion.values, hill(suggestion.values)))
+    assert engine.suggest([])[0].origin == "spread"
+    assert {"a": 0.3, "b": 0.6} in [dict(t.planned) for t in trials]
 
 
 def test_a_thousand_failures_and_no_outcome_still_give_a_suggestion() -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,15 +22,17 @@ from lab.core.errors import OptimizerError
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Suggestion, Trial, TrialState
-from lab.optimise.aim import aim_of
-from lab.optimise.ascent import seek
+from lab.optimise.aim import Aim, aim_of
 from lab.optimise.circumstances import Circumstances, circumstances_of
 from lab.optimise.domain import Domain, Points
+from lab.optimise.fidelity import choose, levels, pinned
 from lab.optimise.gaussian import ModelFailed
+from lab.optimise.ground import Found, ground_of
 from lab.optimise.one_thread import one_thread
 from lab.optimise.schedule import REFERENCE, reference_due
 from lab.optimise.sobol import SobolOptimizer, check_count
-from lab.optimise.starts import candidates, incumbents, mixed
+from lab.optimise.starts import incumbents, mixed, ways
+from lab.optimise.stopping import confidence
 from lab.optimise.study import Models, Study, study_of
 from lab.optimise.terms import Acquisition
 from lab.optimise.tried import Tried
@@ -41,6 +42,9 @@ FEWEST = 2
 
 N_LOOKED_AT = 64
 """Evenly spread points among which the next initial one is chosen once something has failed."""
+
+N_NEAR, NEAR = 64, (0.01, 0.05, 0.2)
+"""Around the best trials, where the best there is may be: points on the ways to so many others, so far."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class Choice:
 class BayesianOptimizer:
     """Bayesian optimisation that learns from failures; see `lab.optimise.protocol.Optimizer`.
 
-    The points that the campaign gives are tried first. Up to the `initial`-th trial, Sobol points follow. One that failed or was given up does not count and is replaced, so
-    that the model starts from as many outcomes as the campaign asks for.
+    The points that the campaign gives are tried first. Up to the `initial`-th trial, evenly spread ones follow. One that failed or was given up does
+    not count and is replaced, so that the model starts from as many outcomes as the campaign asks for.
 
     Parameters
     ----------
@@ -70,13 +74,9 @@ class BayesianOptimizer:
 
     def __init__(self, campaign: CampaignConfig) -> None:
         self._campaign = campaign
-        self._sobol = SobolOptimizer(campaign)
-        self._domain: Domain = self._sobol.domain
-        self._seed = campaign.optimizer.seed
-
-    @cached_property
-    def _candidates(self) -> Points:
-        return candidates(self._domain, self._seed)
+        sobol = SobolOptimizer(campaign)
+        self._domain: Domain = sobol.domain
+        self._ground = ground_of(campaign, sobol)
 
     def suggest(self, trials: Sequence[Trial], n: int = 1) -> list[Suggestion]:
         """The next `n` points; see `lab.optimise.protocol.Optimizer`."""
@@ -106,78 +106,98 @@ class BayesianOptimizer:
         reference = reference_due(self._campaign, trials)
         if reference is not None:
             return Choice(reference, REFERENCE, {}), models
-        tried = Tried.of(self._domain, trials)
         n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
         if around.safe is not None:
-            return self._safely(trials, study, around, tried, models, n_live < self._campaign.optimizer.initial)
+            return self._safely(trials, study, around, models, n_live < self._campaign.optimizer.initial)
         if n_live < self._campaign.optimizer.initial:
-            return self._begin(trials, study, around, tried, self._campaign.optimizer.initial - n_live), models
+            return self._begin(trials, study, around, self._campaign.optimizer.initial - n_live), models
         if len(study.X) < FEWEST:
-            return self._spread(trials, tried, "sobol (too few outcomes for a model yet)"), models
+            return self._spread(trials, "too few outcomes for a model yet"), models
         try:
             models = models or study.models(_last_kernels(trials))
-            return self._ask(trials, study, around, tried, models), models
+            return self._ask(trials, study, around, models), models
         except ModelFailed as error:
-            return self._spread(trials, tried, f"sobol (model failed: {error})"), models
+            return self._spread(trials, f"model failed: {error}"), models
 
-    def _spread(self, trials: Sequence[Trial], tried: Tried, origin: str) -> Choice:
-        point = self._sobol.next_points(tried, len(trials), 1)
-        return Choice(self._domain.values(point)[0], origin, {})
+    def _spread(self, trials: Sequence[Trial], why: str = "") -> Choice:
+        return Choice(self._ground.spread(trials)[0], self._ground.origin + (f" ({why})" if why else ""), {"remarks": [why]} if why else {})
 
-    def _begin(self, trials: Sequence[Trial], study: Study, around: Circumstances, tried: Tried, n_left: int) -> Choice:
+    def _begin(self, trials: Sequence[Trial], study: Study, around: Circumstances, n_left: int) -> Choice:
         """The next of `n_left` initial points: the nearest, where changes cost something; once something has failed, one at which success is likely."""
         if not len(study.failed):
             if around.durations is None:
-                return self._spread(trials, tried, "sobol")
-            left = self._domain.values(self._sobol.next_points(tried, 0, 1, n_spare=n_left - 1))
-            return Choice(left[around.nearest(left)], "sobol", {})
-        points = self._sobol.next_points(tried, len(trials), 1, n_spare=N_LOOKED_AT)
-        chance = Acquisition(Models(study, {}, study.success()).chance()).values(self._domain.encode(points))
-        best = int(np.argmax(np.minimum(chance, 0.0)))
-        return Choice(self._domain.values(points[best:best + 1])[0], "sobol (where success is likely)", {})
+                return self._spread(trials)
+            left = self._ground.spread(trials, n_left)
+            return Choice(left[around.nearest(left)], self._ground.origin, {})
+        points = self._ground.spread(trials, 1 + N_LOOKED_AT)
+        chance = Acquisition(Models(study, {}, study.success()).chance()).values(self._domain.encode_rows(points))
+        return Choice(points[int(np.argmax(np.minimum(chance, 0.0)))], f"{self._ground.origin} (where success is likely)", {})
 
-    def _safely(self, trials: Sequence[Trial], study: Study, around: Circumstances, tried: Tried, models: Models | None,
+    def _safely(self, trials: Sequence[Trial], study: Study, around: Circumstances, models: Models | None,
                 is_beginning: bool) -> tuple[Choice, Models | None]:
         """The next point of a campaign that may suggest nothing unsafe: there is no falling back on points of which nothing is known."""
         try:
             if is_beginning or len(study.X) < FEWEST:
                 acquisition = Acquisition([*around.doubt(study.waiting), *around.terms()])
-                points, values = self._seek(trials, around, tried, acquisition, around.known_safe)
-                chosen = self._domain.values(points[:1])[0]
-                thought = {"acquisition": float(values[0]), **around.thought(chosen)}
-                return Choice(chosen, "safe (where the margins are known the least)", thought), models
+                found = self._seek(trials, around, acquisition, around.known_safe)
+                thought = {"acquisition": float(found.scores[0]), **around.thought(found.values[0])}
+                return Choice(found.values[0], "safe (where the margins are known the least)", thought), models
             models = models or study.models(_last_kernels(trials))
-            return self._ask(trials, study, around, tried, models), models
+            return self._ask(trials, study, around, models), models
         except ModelFailed as error:
-            raise OptimizerError(around.refusal(self._candidates, str(error))) from error
+            raise OptimizerError(around.refusal(self._ground.candidates, str(error))) from error
 
-    def _seek(self, trials: Sequence[Trial], around: Circumstances, tried: Tried, acquisition: Acquisition, starts: Points) -> tuple[Points, np.ndarray]:
-        spread = Points.join(self._candidates, around.candidates(self._candidates))
-        return seek(self._domain, acquisition, tried, spread, starts, np.random.default_rng(mixed(self._seed, len(trials))))
+    def _seek(self, trials: Sequence[Trial], around: Circumstances, acquisition: Acquisition, starts: Points) -> Found:
+        return self._ground.seek(trials, acquisition, starts, around.candidates(self._ground.candidates))
 
-    def _ask(self, trials: Sequence[Trial], study: Study, around: Circumstances, tried: Tried, models: Models) -> Choice:
+    def _ask(self, trials: Sequence[Trial], study: Study, around: Circumstances, models: Models) -> Choice:
         """The model's point."""
-        now = replace(models, study=study).expecting(study.waiting)
+        measured = pinned(self._campaign, replace(models, study=study))
+        now = measured.expecting(study.waiting)
         aim = aim_of(self._campaign, now)  # what is under way counts as measured: or its surroundings would be sought again
         acquisition = Acquisition([*aim.terms(now), *aim.limits(now), *now.chance(), *around.terms()])
         starts = incumbents(self._domain, trials, aim.merit(trials))
-        points, values = self._seek(trials, around, tried, acquisition, starts)
-        remarks = [*now.remarks, *around.remarks]
+        found = self._seek(trials, around, acquisition, starts)
+        remarks = [*now.remarks, *around.remarks, *aim.remarks, *([self._ground.remark] if self._ground.remark else [])]
         origin = f"botorch ({'; '.join(remarks)})" if remarks else "botorch"
-        chosen = self._domain.values(points[:1])[0]
-        return Choice(chosen, origin, self._thought(now, points, values, remarks) | around.thought(chosen))
+        chosen, seconds = self._level(trials, now, aim, around, found.values[0])
+        thought = _thought(now, aim, found, remarks) | around.thought(chosen) | seconds
+        return Choice(chosen, origin, thought | self._sureness(trials, measured, aim, starts, found))
 
-    def _thought(self, models: Models, points: Points, values: np.ndarray, remarks: Sequence[str]) -> dict[str, Any]:
-        """What is written with a suggestion: see docs/decisions/0020."""
-        x = self._domain.encode(points)
-        natural = {name: models.natural(name, x) for name in models.outcomes}
-        expected = [{name: [float(mean[k]), float(sd[k])] for name, (mean, sd) in natural.items()} for k in range(len(points))]
-        chance = models.success_at(x[:1])
-        named = self._domain.values(points)
-        return {"kernels": models.kernels, "expected": expected[0], "success": None if chance is None else float(chance[0]),
-                "acquisition": float(values[0]),
-                "alternatives": [{"values": named[k], "acquisition": float(values[k]), "expected": expected[k]} for k in range(1, len(points))],
-                "remarks": list(remarks)}
+    def _level(self, trials: Sequence[Trial], models: Models, aim: Aim, around: Circumstances,
+               values: Mapping[str, Value]) -> tuple[Mapping[str, Value], dict[str, Any]]:
+        """The level at which a point is measured, and what that costs, where a campaign knows several."""
+        fidelity = self._campaign.fidelity
+        if fidelity is None:
+            return values, {}
+        tried = Tried.of(self._domain, trials)
+        every = [{**values, fidelity.parameter: level} for level in levels(self._domain, fidelity.parameter, fidelity.target)]
+        options = [one for one in every if not self._campaign.space.problems(one) and tried.is_new(self._domain.encode_values(one)[None, :])[0]]
+        options = options or [dict(values)]
+        best, seconds = choose(self._campaign, models, aim, options, np.array([around.change_s(one) for one in options]))
+        return options[best], {"seconds": seconds}
+
+    def _sureness(self, trials: Sequence[Trial], models: Models, aim: Aim, starts: Points, found: Found) -> dict[str, Any]:
+        """How surely the recommended point is good enough, where the campaign asks."""
+        stop = self._campaign.stop
+        if stop is None or stop.confidence is None:
+            return {}
+        spread = self._ground.candidates
+        x = np.vstack([self._domain.encode(Points.join(spread, ways(self._domain, starts, spread[:N_NEAR], NEAR))), found.x])
+        rng = np.random.default_rng(mixed(self._campaign.optimizer.seed, len(trials), 1))
+        return {"confidence": confidence(self._campaign, models, aim, x, rng)}
+
+
+def _thought(models: Models, aim: Aim, found: Found, remarks: Sequence[str]) -> dict[str, Any]:
+    """What is written with a suggestion: see docs/decisions/0020."""
+    natural = {name: models.natural(name, found.x) for name in models.outcomes}
+    expected = [{name: [float(mean[k]), float(sd[k])] for name, (mean, sd) in natural.items()} for k in range(len(found.x))]
+    chance, improvement = models.success_at(found.x[:1]), aim.improvement(models, found.x[:1])
+    return {"kernels": models.kernels, "expected": expected[0], "success": None if chance is None else float(chance[0]),
+            "acquisition": float(found.scores[0]), "aim": aim.words, "improvement": None if improvement is None else float(improvement[0]),
+            "alternatives": [{"values": dict(found.values[k]), "acquisition": float(found.scores[k]), "expected": expected[k]}
+                             for k in range(1, len(found.x))],
+            "remarks": list(remarks)}
 
 
 def _last_kernels(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
