@@ -30,10 +30,10 @@ from lab.optimise.tried import encode_trials
 MOST = 1000
 """Trials that a model is made of: the cost grows as their cube. Of more, those around the best and others spread over the rest."""
 
-LEAST_SEM = 1e-3
+LEAST_SEM = 1e-4
 """Smallest standard error that a model is told, in units of the outcomes' own spread; its inverse is the largest."""
 
-OUTCOME = Prior()
+OUTCOME = Prior(may_be_smooth=True)
 SUCCESS = Prior(scale=(0.0, 0.5), noise=(-4.0, 1.0))
 """Of success and failure, as 1 and -1: borders are sharper than outcomes are rough, and a failure may have been a cable's."""
 
@@ -284,7 +284,8 @@ def _observed(campaign: CampaignConfig, name: str, measured: Sequence[Measured],
     is_inferred = objective is not None and objective.noise == "inferred"
     sems = [None if is_inferred else one.sem for one in measured]
     is_told = np.array([sem is not None for sem in sems], dtype=bool)
-    relative = np.array([0.0 if sem is None else sem for sem in sems]) / scale.width
+    with np.errstate(over="ignore"):  # what is too large to tell counts as the largest that can be told
+        relative = np.array([0.0 if sem is None else sem for sem in sems]) / scale.width
     told = np.where(is_told, np.clip(relative, LEAST_SEM, 1.0 / LEAST_SEM) ** 2, 0.0)
     n_untold = len(raw) - int(is_told.sum())
     if is_told.any() and n_untold:
