@@ -88,6 +88,8 @@ def _check_safety(campaign: CampaignConfig) -> None:
     _ = campaign.safe_limits
     if campaign.optimizer.engine == "remote":
         raise ValueError("safety: given with engine remote; allowed: an engine of this laboratory, what others propose is not checked for it")
+    if campaign.drift is not None and campaign.drift.reference and campaign.drift.reference not in campaign.optimizer.points:
+        raise ValueError(f"drift.reference: given {_said(campaign.drift.reference)} with safety; allowed: one of optimizer.points, which are known to be safe")
     if not campaign.optimizer.points and not any(prior.is_same for prior in campaign.prior):
         raise ValueError("optimizer.points: given none with safety; allowed: at least one point that is known to be safe (or prior data that is_same)")
 
@@ -95,6 +97,8 @@ def _check_safety(campaign: CampaignConfig) -> None:
 def _check_fidelity(campaign: CampaignConfig, space: Space) -> None:
     if campaign.fidelity is None:
         return
+    if campaign.candidates is not None:
+        raise ValueError("fidelity: given with candidates; allowed: one of the two, a candidate says already how it is measured")
     name, target = campaign.fidelity.parameter, campaign.fidelity.target
     if name not in space.names or not isinstance(space[name], RangeParameter | ChoiceParameter):
         raise ValueError(f"fidelity.parameter: given {name}; allowed: a parameter that is not fixed: "

@@ -2,10 +2,10 @@
 
 The parameter that makes a sample rough is a column of the models like any other, so that they learn how much a rough sample tells of an
 exact one. The point is the one whose sample at the target promises most. There, each level is worth the improvement
-to be expected from what would be known at the target after a sample at that level, per laboratory second: what remains to be
-learned at the target, times the squared correlation with the level, takes the place of the variance (Huang, Allen, Notz and
-Miller 2006, doi:10.1007/s00158-005-0587-0, multiply the improvement by that correlation and the ratio of costs; here the
-correlation acts where it makes a difference, within the improvement). A level that is exact there already tells nothing more, so
+to be expected from what would be known at the target after a sample at that level, beyond what is expected without one, per
+laboratory second: what remains to be learned at the target, times the squared correlation with the level, takes the place of the
+variance (Huang, Allen, Notz and Miller 2006, doi:10.1007/s00158-005-0587-0, multiply the improvement by that correlation and the
+ratio of costs; here the correlation acts where it makes a difference, within the improvement). A level that is exact there already tells nothing more, so
 that the target's turn comes by itself.
 """
 
@@ -189,11 +189,20 @@ def choose(campaign: CampaignConfig, models: Models, aim: Aim, options: Sequence
         return 0, float(seconds[0])
     x = np.array([models.study.domain.encode_values(values) for values in options])
     foreseen = {objective.name: _after(models, objective.name, x) for objective in campaign.objectives}
-    terms = aim.terms(_Foreseen(models.study, models.outcomes, models.success, foreseen=foreseen))
     # While nothing is expected to keep the constraints there is no improvement; what is learned counts.
-    gains = np.sum([term.values(x) for term in terms], axis=0) if terms else 0.5 * np.log(foreseen[campaign.objective.name][1])
+    gains = _gains(models, aim, foreseen) if aim.terms(models) else 0.5 * np.log(foreseen[campaign.objective.name][1])
     best = int(np.argmax(gains - np.log(seconds)))
     return best, float(seconds[best])
+
+
+def _gains(models: AtTarget, aim: Aim, foreseen: Mapping[str, tuple[Array, Array]]) -> Array:
+    """Logarithms of what is expected to be gained by a sample at each level, beyond what is expected without one; shape (k,)."""
+    nothing = {name: (mean, np.full(len(mean), LEAST_LEFT * variance.max())) for name, (mean, variance) in foreseen.items()}
+    after, before = (np.sum([term.values(np.zeros((len(next(iter(known.values()))[0]), 0)))
+                             for term in aim.terms(_Foreseen(models.study, models.outcomes, models.success, foreseen=known))], axis=0)
+                     for known in (foreseen, nothing))
+    with np.errstate(divide="ignore"):
+        return np.asarray(after + np.log(-np.expm1(np.minimum(before - after, 0.0))))
 
 
 def _after(models: AtTarget, name: str, x: Array) -> tuple[Array, Array]:
