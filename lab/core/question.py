@@ -341,7 +341,7 @@ class Stop(_Model):
 
 
 class OptimizerConfig(_Model):
-    engine: Literal["ax", "botorch", "sobol", "given", "remote"] = "ax"
+    engine: Literal["botorch", "ax", "sobol", "given", "remote"] = "botorch"
     initial: Annotated[int, Field(ge=1)] = 6
     seed: Annotated[int, Field(ge=0)] = 0
     points: tuple[dict[str, Scalar], ...] = ()
@@ -446,6 +446,13 @@ class CampaignConfig(_Model):
     @property
     def objective(self) -> Objective:
         return self.objectives[0]
+
+    @property
+    def outcome_names(self) -> tuple[str, ...]:
+        """All outcomes that it asks for, each once: its objectives, and what must be kept."""
+        limited = (*self.outcome_constraints, *(self.safety.constraints if self.safety is not None else ()))
+        names = [text.replace("<", " ").replace(">", " ").replace("=", " ").split()[0] for text in limited]
+        return tuple(dict.fromkeys([*(one.name for one in self.objectives), *names]))
 
     @property
     def outcome_limits(self) -> tuple[LinearConstraint, ...]:
