@@ -8,15 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.core.errors import OptimizerError
-from lab.core.space import ChoiceParameter, LinearConstraint, RangeParameter, Space, Value
+from lab.core.space import (
+    ChoiceParameter,
+    ExpressionConstraint,
+    FixedParameter,
+    LinearConstraint,
+    Parameter,
+    RangeParameter,
+    Space,
+    Value,
+    constrainable,
+    parse_constraint,
+)
 from lab.optimise.domain import Domain
 from lab.optimise.feasible import check_feasible
 from lab.optimise.sampling import Stream, every_point
 
 
-def space_of(*parameters: RangeParameter | ChoiceParameter, constraints: tuple[str, ...] = ()) -> Space:
-    names = [p.name for p in parameters if isinstance(p, RangeParameter)]
-    return Space(tuple(parameters), tuple(LinearConstraint.parse(text, names) for text in constraints))
+def space_of(*parameters: Parameter, constraints: tuple[str, ...] = ()) -> Space:
+    read = [parse_constraint(text, constrainable(parameters)) for text in constraints]
+    return Space(tuple(parameters), tuple(c for c in read if isinstance(c, LinearConstraint)), tuple(c for c in read if isinstance(c, ExpressionConstraint)))
 
 
 def draw(space: Space, n: int = 64, seed: int = 0) -> list[dict[str, Value]]:
@@ -52,6 +63,16 @@ SPACES = {
                            RangeParameter("k", 1e-4, 1e2, is_log=True), RangeParameter("m", 1, 1000, is_integer=True, is_log=True),
                            ChoiceParameter("s", ("DMF", "DMSO")), ChoiceParameter("o", (1, 2, 4), is_ordered=True),
                            constraints=("cs + fa + ma == 1", "t + 10*n <= 200")),
+    "a disc": space_of(RangeParameter("x", -1, 1), RangeParameter("y", -1, 1), constraints=("x**2 + y**2 <= 1",)),
+    "a thin ring": space_of(RangeParameter("x", -1, 1), RangeParameter("y", -1, 1), constraints=("x**2 + y**2 <= 1", "x**2 + y**2 >= 0.999")),
+    "where a logarithm is one": space_of(RangeParameter("x", -1, 1), constraints=("log(x) <= -1",)),
+    "a corner of a simplex": space_of(*FRACTIONS, constraints=("cs + fa + ma == 1", "cs * fa >= 0.2499")),
+    "a product of whole numbers": space_of(*(RangeParameter(n, 1, 100, is_integer=True) for n in "ab"), constraints=("a * b <= 60", "a * b >= 60")),
+    "rare whole and broken numbers": space_of(RangeParameter("n", 0, 500, is_integer=True), RangeParameter("x", 0, 1),
+                                              ChoiceParameter("s", ("DMF", "DMSO")), constraints=("(n - 250)**2 + (100*x - 50)**2 <= 9",)),
+    "a product over decades": space_of(RangeParameter("k", 1e-6, 1, is_log=True), RangeParameter("t", 1, 100), constraints=("k * t <= 1e-4",)),
+    "fixed numbers in constraints": space_of(FixedParameter("t", 3), FixedParameter("s", "DMF"), *FRACTIONS,
+                                             constraints=("cs + fa + t == 4", "ma * t <= 1", "t <= 3")),
     "only choices": space_of(ChoiceParameter("s", ("DMF", "DMSO")), ChoiceParameter("o", (1, 2, 4), is_ordered=True)),
 }
 
@@ -144,6 +165,15 @@ def test_random_spaces_with_a_known_point_give_only_allowed_points(data: st.Data
         assert space.problems(values) == []
 
 
+@pytest.mark.parametrize("low", [0.0, 5.0, -50.0])
+def test_an_equality_that_leaves_less_than_rounding_sees_is_kept(low: float) -> None:
+    names = "abcde"
+    space = Space(tuple(RangeParameter(name, low, low + 100.0) for name in names),
+                  (LinearConstraint(tuple((name, -2.0) for name in names), "==", -10.0 * low - 2e-7),))
+    for values in draw(space, 16):
+        assert space.problems(values) == []
+
+
 def test_constraints_that_cannot_be_met_are_named_and_the_innocent_are_not() -> None:
     space = space_of(*FRACTIONS, constraints=("cs + fa + ma == 1", "cs <= 0.9", "fa + ma >= 0.5", "cs >= 0.8"))
     with pytest.raises(ValueError, match=r"fa \+ ma >= 0.5") as caught:
@@ -161,6 +191,40 @@ def test_an_equation_that_no_whole_numbers_solve_is_refused() -> None:
     whole = [RangeParameter(n, 0, 10, is_integer=True) for n in "ab"]
     with pytest.raises(ValueError, match=r"2\*a \+ 4\*b == 7: cannot be met within a 0..10 \(whole\)"):
         check_feasible(space_of(*whole, constraints=("2*a + 4*b == 7",)))
+
+
+@pytest.mark.parametrize("parameters, constraints", [
+    ([RangeParameter("a", 0, 1), RangeParameter("b", 0, 1)], ("a * b >= 2",)),
+    ([RangeParameter("a", 0, 1), RangeParameter("b", 0, 1)], ("log(a - 2) <= b",)),
+    ([RangeParameter("a", 2, 100, is_integer=True), RangeParameter("b", 2, 100, is_integer=True)], ("a * b <= 61", "a * b >= 61")),
+    ([RangeParameter("a", 0, 1), FixedParameter("b", 3)], ("a * b >= 3.1",)),
+])
+def test_constraints_of_any_shape_that_leave_nothing_are_refused(parameters: list[Parameter], constraints: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no point was found that keeps them all within a .*; allowed: constraints that leave at least one point"):
+        check_feasible(space_of(*parameters, constraints=constraints))
+
+
+def test_what_is_fixed_is_named_where_constraints_cannot_be_met() -> None:
+    with pytest.raises(ValueError, match=r"cs \+ t == 2: cannot be met within cs 0..1, t fixed to 3"):
+        check_feasible(space_of(FRACTIONS[0], FixedParameter("t", 3), constraints=("cs + t == 2",)))
+
+
+def test_a_walk_among_what_is_allowed_is_uniform() -> None:
+    # A disc of a hundredth of the square, in which the mean square of a coordinate is a quarter of that of the radius.
+    drawn = draw(space_of(RangeParameter("x", -20, 20), RangeParameter("y", -20, 20), constraints=("x**2 + y**2 <= 1",)), 2048)
+    x = np.array([list(v.values()) for v in drawn])
+    assert x.mean(axis=0) == pytest.approx([0.0, 0.0], abs=0.05)
+    assert (x ** 2).mean(axis=0) == pytest.approx([0.25, 0.25], abs=0.02)
+
+
+def test_all_points_of_a_small_space_that_keep_a_product_are_listed() -> None:
+    everything = every_point(Domain(SPACES["a product of whole numbers"]))
+    assert everything is not None
+    assert len(everything) == 12
+
+
+def test_a_space_in_which_all_is_fixed_has_one_point() -> None:
+    assert draw(space_of(FixedParameter("t", 3), FixedParameter("s", "DMF")), 1) == [{"t": 3, "s": "DMF"}]
 
 
 def test_a_domain_without_a_point_is_refused() -> None:

@@ -291,11 +291,12 @@ class Domain:
     def _settle(self, natural: Array) -> Array:
         """Spread what rounding and clipping left of the equalities over the numbers that can still move."""
         rows, bounds = self._equalities
-        for _ in range(5):
+        for attempt in range(6):
             rest = bounds - rows @ natural
             if not (np.abs(rest) > 1e-13 * np.maximum(1.0, np.abs(bounds))).any():
                 break
-            movable = ~self.is_integer & (natural > self.low) & (natural < self.high)
+            # At a bound, half of all steps lead out again: these come last, where nothing else can move.
+            movable = ~self.is_integer & ((natural > self.low) & (natural < self.high) | (attempt > 2))
             step = np.linalg.lstsq(rows[:, movable], rest, rcond=None)[0]
             natural = natural.copy()
             natural[movable] += step

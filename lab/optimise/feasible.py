@@ -14,10 +14,12 @@ from lab.optimise.sampling import some_allowed
 def check_feasible(space: Space) -> None:
     """Refuse a space without a single allowed point.
 
+    Whether linear constraints can be met is proved; of others, points that meet them are looked for (in small domains of whole numbers, among all).
+
     Raises
     ------
     ValueError
-        Naming the smallest set of constraints that cannot be met together within the parameters' bounds.
+        Naming the smallest set of linear constraints that cannot be met together within the parameters' bounds, or all of them.
     """
     constraints = list(space.constraints)
     if constraints and not _can_be_met(space, constraints):

@@ -28,8 +28,8 @@ BLOCK = 256
 RAREST = 0.004
 """Below this share of allowed points, dropping the others takes too long."""
 
-N_STARTS = 32
-"""Points that are drawn in onto constraints that leave little."""
+N_STARTS = 16
+"""Points that are drawn in onto constraints that leave little; in many dimensions, where each takes long, a quarter of them."""
 
 ENUMERABLE = 20_000
 """Domains with fewer points than this are searched to the last one."""
@@ -52,6 +52,7 @@ class Stream:
         self._known = Points(np.zeros((0, domain.n_free)), np.zeros((0, len(domain.choices)), dtype=int))
         self._n_blocks = 0
         self._linear: Stream | None = None
+        self._everything: Points | None = None
         self._walkers = np.zeros((0, domain.n_free))
         self._method = self._cheapest()
 
@@ -81,6 +82,9 @@ class Stream:
             share = self._domain.is_allowed(w).mean()
             if share >= RAREST:
                 return "drop"
+            self._everything = every_point(self._domain)
+            if self._everything is not None:
+                return "listed"
             self._walkers = _first_allowed(self._domain, w, np.random.default_rng(self._seed))
             return "among"
         trial = qmc.Sobol(d=max(1, self._sobol.d), scramble=True, rng=np.random.default_rng(self._seed)).random(4096)
@@ -115,13 +119,15 @@ class Stream:
         points = linear.points((self._n_blocks - 1) * BLOCK, self._n_blocks * BLOCK)
         if self._method == "drop":
             return points[self._domain.is_allowed(points.w)]
+        rng = np.random.default_rng([self._seed, self._n_blocks])
+        if self._everything is not None:
+            return self._everything[rng.permutation(len(self._everything))[:BLOCK]]
         if not len(self._walkers):
             return points[:0]
-        rng = np.random.default_rng([self._seed, self._n_blocks])
-        n_steps = 4 + 2 * self._domain.n_free
+        n_steps = 4 + self._domain.n_free // 2
         if self._n_blocks == 1:
             self._walkers = self._walkers[rng.integers(len(self._walkers), size=BLOCK)]
-            n_steps += 20 + 8 * self._domain.n_free
+            n_steps += 20 + 2 * self._domain.n_free
         self._walkers = walk(self._domain, self._walkers, n_steps, rng)
         return Points(self._walkers[rng.permutation(BLOCK)], points.choices)
 
@@ -178,6 +184,9 @@ class Stream:
 
 def some_allowed(domain: Domain) -> Array:
     """Free coordinates of some points that keep everything, shape (k, f); none where none was found."""
+    everything = every_point(domain)
+    if everything is not None:
+        return everything.w
     linear = Stream(Domain(replace(domain.space, nonlinear=())), 0)
     w = linear.points(0, 128 if linear._method == "nearest" else 4096).w
     allowed = domain.is_allowed(w)
@@ -186,7 +195,7 @@ def some_allowed(domain: Domain) -> Array:
 
 def _first_allowed(domain: Domain, w: Array, rng: np.random.Generator) -> Array:
     """Allowed points, shape (k, f), found from `w`, which keep the linear constraints; the ways to look grow more expensive."""
-    w = np.vstack([w[domain.is_allowed(w)], w])[:N_STARTS]
+    w = np.vstack([w[domain.is_allowed(w)], w])[:max(N_STARTS // 4, min(N_STARTS, 16 * N_STARTS // max(1, domain.n_free)))]
     found = draw_in(domain, w)
     if len(found):
         return found
