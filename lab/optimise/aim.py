@@ -18,7 +18,9 @@ from lab.core.question import CampaignConfig, Objective
 from lab.core.space import LinearConstraint
 from lab.core.trial import Trial, TrialState
 from lab.optimise.desirability import DesirabilityGain, Ramp, log_composite, normal_draws
+from lab.optimise.doubt import improvement_over
 from lab.optimise.gains import Gain, Merit, Near, Up
+from lab.optimise.gaussian import Pinned, Posterior
 from lab.optimise.hypervolume import HypervolumeGain
 from lab.optimise.improvement import Above, Improvement
 from lab.optimise.polytope import Array
@@ -65,7 +67,10 @@ class Aim:
         names = [objective.name for objective in self.campaign.objectives]
         if self.joint_worth is not None:
             return [OfOutcomes([models.of(name) for name in names], self.joint_worth)]
-        return [] if self.worth is None else [OfOutcome(models.of(names[0]), self.worth)]
+        model = models.of(names[0])
+        if isinstance(self.worth, Improvement) and isinstance(model, Posterior | Pinned):
+            return [improvement_over(model, known_points(models)[self.is_kept], self.worth)]
+        return [] if self.worth is None else [OfOutcome(model, self.worth)]
 
     def limits(self, models: Models) -> list[Term]:
         """The probability that each outcome constraint is kept."""
@@ -145,7 +150,7 @@ def _single(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array
 
 
 def _desirable(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:
-    ramps = [_ramp(objective, study) for objective in campaign.objectives]
+    ramps = ramps_of(campaign, study)
     natural = {o.name: study[o.name].centre + study[o.name].width * mean for o, mean in zip(campaign.objectives, means, strict=True)}
     places = composite(campaign.objectives, natural)
     best = float(places.max())
@@ -174,6 +179,11 @@ def merit_of(objective: Objective, study: Study) -> Merit:
     return Up(1.0 if objective.goal == "maximize" else -1.0)
 
 
+def ramps_of(campaign: CampaignConfig, study: Study) -> tuple[Ramp, ...]:
+    """The desirability of each objective, in the unit of its model."""
+    return tuple(_ramp(objective, study) for objective in campaign.objectives)
+
+
 def _ramp(objective: Objective, study: Study) -> Ramp:
     one = study[objective.name]
     if objective.target is not None and objective.tolerance is not None:
@@ -187,7 +197,9 @@ def _ramp(objective: Objective, study: Study) -> Ramp:
 def _beyond(objective: Objective, study: Study, level: float) -> str:
     """The reference point in one objective, in words."""
     one = study[objective.name]
-    source = "inferred" if objective.reference is None else "given"
+    if objective.reference is not None:
+        side = f"{objective.target:g} ± {abs(objective.reference - objective.target):.4g}" if objective.target is not None else f"{objective.reference:.4g}"
+        return f"{objective.name} {side} (given)"
     if objective.target is not None:
-        return f"{objective.name} {objective.target:g} ± {-level * one.width:.4g} ({source})"
-    return f"{objective.name} {one.centre + one.width * (level if objective.goal == 'maximize' else -level):.4g} ({source})"
+        return f"{objective.name} {objective.target:g} ± {-level * one.width:.4g} (inferred)"
+    return f"{objective.name} {one.centre + one.width * (level if objective.goal == 'maximize' else -level):.4g} (inferred)"

@@ -199,7 +199,7 @@ class Posterior:
         """Mean and variance, shapes (n,) and (n,), at model coordinates `x`, shape (n, d)."""
         mean, variance, k = self._before(x)
         v = lapack.dtrtrs(self._factor, k.T, lower=1)[0]
-        return mean + k @ self._weights, np.maximum(variance - np.einsum("ij,ij->j", v, v), self._least)
+        return mean + k @ self._weights, np.maximum(variance - np.einsum("ij,ij->j", v, v), self.least)
 
     def means(self, x: Array) -> Array:
         """The mean alone, shape (n,), at `x`, shape (n, d): for very many points."""
@@ -241,8 +241,30 @@ class Posterior:
             variance, by_variance = variance + float(functions ** 2 @ squared), 2.0 * (functions * squared) @ by_functions
         v = lapack.dpotrs(self._factor, k[0], lower=1)[0]
         mean, variance = mean + float(k[0] @ self._weights), float(variance - k[0] @ v)
-        by_variance = by_variance - 2.0 * v @ away if variance > self._least else np.zeros(len(x))
-        return mean, max(variance, self._least), by_mean + self._weights @ away, by_variance
+        by_variance = by_variance - 2.0 * v @ away if variance > self.least else np.zeros(len(x))
+        return mean, max(variance, self.least), by_mean + self._weights @ away, by_variance
+
+    def between(self, x: Array, others: Array) -> Array:
+        """Covariance of the process at `x`, shape (n, d), and at `others`, shape (m, d), before anything was measured: shape (n, m)."""
+        k = self.kernel.covariance(x / self._widths, others / self._widths)[0]
+        if self.data.trend is None:
+            return k
+        return np.asarray(k + self.data.trend.at(x)[1] @ self.data.trend.at(others)[1].T)
+
+    def between_slopes(self, x: Array, others: Array) -> tuple[Array, Array]:
+        """The same for one point, shape (d,): shape (m,), and its gradient, shape (m, d)."""
+        z, far = x / self._widths, others / self._widths
+        k, slope = self.kernel.covariance(z[None, :], far)
+        value, gradient = k[0], -(z - far) * slope[0][:, None] / self._widths
+        if self.data.trend is not None:
+            functions, by_functions = self.data.trend.basis.slopes(x)
+            theirs = self.data.trend.basis.values(others) * self.data.trend.deviation ** 2
+            value, gradient = value + theirs @ functions, gradient + theirs @ by_functions
+        return value, gradient
+
+    def solve(self, right: Array) -> Array:
+        """The inverse of the observations' covariance matrix, noise included, times `right`, shape (n, m)."""
+        return np.asarray(lapack.dpotrs(self._factor, right, lower=1)[0])
 
     def expecting(self, x: Array) -> Posterior:
         """The same, when the outcomes at `x`, shape (k, d), turn out as expected: means stay, variances shrink.
@@ -257,7 +279,7 @@ class Posterior:
         told = np.full(len(x), float(np.median(data.told[is_told])) if 2 * is_told.sum() > n else 0.0)
         share = np.full(len(x), 0.0 if 2 * is_told.sum() > n else 1.0)
         mean, joint = self.joint(x)
-        joint[np.diag_indices(len(x))] += told + share * self.kernel.noise + max(self.jitter, self._least)
+        joint[np.diag_indices(len(x))] += told + share * self.kernel.noise + max(self.jitter, self.least)
         below = lapack.dtrtrs(self._factor, self._before(x)[2].T, lower=1)[0]
         grown = np.zeros((n + len(x),) * 2, order="F")
         grown[:n, :n], grown[n:, :n] = self._factor, below.T
@@ -291,7 +313,8 @@ class Posterior:
         return self.kernel.scales[self.data.groups]
 
     @property
-    def _least(self) -> float:
+    def least(self) -> float:
+        """Below this, a variance is rounding."""
         return max(LEAST_VARIANCE, 1e-12 * self.kernel.amplitude)
 
 
