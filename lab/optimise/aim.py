@@ -18,9 +18,7 @@ from lab.core.question import CampaignConfig, Objective
 from lab.core.space import LinearConstraint
 from lab.core.trial import Trial, TrialState
 from lab.optimise.desirability import DesirabilityGain, Ramp, log_composite, normal_draws
-from lab.optimise.doubt import improvement_over
 from lab.optimise.gains import Gain, Merit, Near, Up
-from lab.optimise.gaussian import Pinned, Posterior
 from lab.optimise.hypervolume import HypervolumeGain
 from lab.optimise.improvement import Above, Improvement
 from lab.optimise.polytope import Array
@@ -67,10 +65,7 @@ class Aim:
         names = [objective.name for objective in self.campaign.objectives]
         if self.joint_worth is not None:
             return [OfOutcomes([models.of(name) for name in names], self.joint_worth)]
-        model = models.of(names[0])
-        if isinstance(self.worth, Improvement) and isinstance(model, Posterior | Pinned):
-            return [improvement_over(model, known_points(models)[self.is_kept], self.worth)]
-        return [] if self.worth is None else [OfOutcome(model, self.worth)]
+        return [] if self.worth is None else [OfOutcome(models.of(names[0]), self.worth)]
 
     def limits(self, models: Models) -> list[Term]:
         """The probability that each outcome constraint is kept."""
