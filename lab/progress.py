@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.text import Text
 
+from lab.core.question import Objective
 from lab.core.space import Value
 from lab.core.trial import Suggestion, Trial, TrialState
 
@@ -34,11 +35,18 @@ def point(values: Any) -> str:
     return "  ".join(f"{name} {number(value)}" for name, value in values.items())
 
 
+def goal(objective: Objective) -> str:
+    """``maximize purity``, ``bring emission to 520 nm``."""
+    if objective.target is None:
+        return f"{objective.goal} {objective.name}"
+    return f"bring {objective.name} to {objective.target:g} {objective.unit}".rstrip()
+
+
 def measured(trial: Trial, name: str, unit: str = "") -> str:
     """``0.83 +- 0.01``."""
-    if trial.outcome is None:
+    value = trial.outcome.measured.get(name) if trial.outcome is not None else None
+    if value is None:
         return "nothing"
-    value = trial.outcome.measured[name]
     error = f" ± {value.sem:.2g}" if value.sem is not None else ""
     return f"{value.mean:.4g}{error} {unit}".rstrip()
 
@@ -78,7 +86,7 @@ class Lines:
         config = campaign.config
         self._campaigns.add(campaign.id)
         constraints = f", {'; '.join(config.constraints)}" if config.constraints else ""
-        self._print(f"[bold]{config.name}[/]: {config.objective.goal} {config.objective.name} over "
+        self._print(f"[bold]{config.name}[/]: {' and '.join(map(goal, config.objectives))} over "
                     f"{', '.join(p.name for p in config.parameters)}{constraints}")
         self._print(f"[dim]{config.budget.trials} trials, engine {config.optimizer.engine}, seed {config.optimizer.seed}, "
                     f"campaign {campaign.id}; {self._ending}[/]")
@@ -107,16 +115,16 @@ class Lines:
             self._print(f"    lab answer {question} [bold]{choice:<8}[/] {escape(meaning)}")
 
     def ended(self, campaign: Campaign, trial: Trial) -> None:
-        objective = campaign.config.objective
+        objectives = campaign.config.objectives
         head = f"{self._count(campaign, trial.index)}  "
         if trial.state is TrialState.COMPLETED:
-            parts = [f"{head}[green]done[/]  {point(trial.point)}",
-                     f"->  {objective.name} [bold]{measured(trial, objective.name, objective.unit)}[/]"]
+            told = "  ".join(f"{one.name} [bold]{measured(trial, one.name, one.unit)}[/]" for one in objectives)
+            parts = [f"{head}[green]done[/]  {point(trial.point)}", f"->  {told}"]
         else:
             parts = [f"{head}[red]{trial.state.value}[/]  {escape(trial.cause)}"]
         found = campaign.best
         if found is not None:
-            parts.append(f"best {measured(found, objective.name)} (trial {found.index + 1})")
+            parts.append(f"best {'  '.join(measured(found, one.name) for one in objectives)} (trial {found.index + 1})")
         self._print(joined([*parts, busy(campaign)], self.console.width if self.console.is_terminal else None))
 
     def trouble(self, text: str) -> None:

@@ -29,7 +29,8 @@ def result_of(campaign: Campaign, end: End) -> dict[str, Any]:
         "best": None if best is None or best.outcome is None else {
             "trial": best.index + 1,
             "parameters": dict(best.point),
-            "outcomes": {name: {"mean": m.mean, "sem": m.sem} for name, m in best.outcome.measured.items()},
+            "outcomes": {name: {"mean": m.mean, "sem": m.sem} for name in campaign.config.outcome_names
+                         if (m := best.outcome.measured.get(name)) is not None},
         },
         "wall_s": round(campaign.wall_s, 3),
         "lab_s": round(campaign.lab_s, 1),

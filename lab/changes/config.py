@@ -15,7 +15,6 @@ from lab.core.config import LabConfig
 from lab.core.errors import ConfigError, LedgerError, Outdated
 from lab.core.question import CampaignConfig
 from lab.core.trial import Trial, TrialState
-from lab.records.evaluate import wanted
 from lab.records.ledger import Ledger
 from lab.records.revisions import CAN_BE_CHANGED
 from lab.records.rows import CampaignRow
@@ -118,7 +117,7 @@ def _check_property(former: CampaignConfig, new: CampaignConfig, where: str) -> 
 def _check_measured(config: CampaignConfig, trials: Sequence[Trial], where: str) -> None:
     """An outcome that is asked for from now on must have been measured all along, or the trials so far would say nothing."""
     outcomes = [trial.outcome for trial in trials if trial.state is TrialState.COMPLETED and trial.outcome is not None]
-    for name in wanted(config):
+    for name in config.outcome_names:
         if outcomes and not any(name in outcome.measured for outcome in outcomes):
             found = dict.fromkeys(one for outcome in outcomes for one in outcome.measured)
             raise ConfigError(where, "objectives", f"{name}, which no trial has measured", ", ".join(found))

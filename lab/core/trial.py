@@ -63,7 +63,7 @@ class Outcome:
     Parameters
     ----------
     measured : mapping of outcome name to Measured
-        Every objective and every constrained outcome of the campaign.
+        Every outcome that the campaign asks for, and what else its evaluation gives: it may be asked for later.
     details : mapping of name to number
         Further results worth keeping (peak positions, widths, chi square), not seen by the optimiser.
     """

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, func, insert, select
+from sqlalchemy import Connection, Row, Table, func, insert, or_, select
 
 from lab.core.errors import LedgerError
 from lab.core.trial import Measured, Outcome, Trial, TrialState
@@ -128,6 +128,13 @@ def rows_of(connection: Connection, kind: type[R], table: Table, where: Any, ord
             values["state"] = otherwise if is_over[key] or row.session != row.owner_session else open_state
         found.append(kind(**values))
     return found
+
+
+def n_with_sample(connection: Connection, campaign: str) -> int:
+    """How many trials of a campaign need a sample, or needed one (`lab.core.trial.Trial.needs_sample`): so much of its budget is spoken for."""
+    table = schema.trial
+    needs_sample = or_(table.c.state.in_([TrialState.SUGGESTED.value, TrialState.RUNNING.value]), table.c.started_lab_s.is_not(None))
+    return int(connection.execute(select(func.count()).select_from(table).where(table.c.campaign == campaign, needs_sample)).scalar_one())
 
 
 Thoughts = dict[int, Mapping[str, Any]]

@@ -24,12 +24,6 @@ def delivered(kind: str, campaign: CampaignConfig) -> tuple[str, ...]:
     return (campaign.objective.name,) if kind == "brightness" else PHASE_OUTCOMES
 
 
-def wanted(campaign: CampaignConfig) -> tuple[str, ...]:
-    """Outcomes that the campaign asks for: its objectives, and what its outcome and safety constraints are on."""
-    names = [*(one.name for one in campaign.objectives), *(limit.names[0] for limit in (*campaign.outcome_limits, *campaign.safe_limits))]
-    return tuple(dict.fromkeys(names))
-
-
 def warm_up(geometry: Geometry) -> None:
     """Import and prepare what the first evaluation would else wait for (some seconds).
 
@@ -68,7 +62,8 @@ def evaluate(documents: Sequence[Document], campaign: CampaignConfig, geometry: 
     Returns
     -------
     Outcome
-        `measured` has the wanted outcomes, each with its standard error, and `details` everything else that was found.
+        `measured` has every outcome that can be told, the wanted ones first and each of those with its standard error: a campaign
+        may ask for another one later. `details` has what is found beside.
 
     Raises
     ------
@@ -83,24 +78,19 @@ def evaluate(documents: Sequence[Document], campaign: CampaignConfig, geometry: 
         found, details = _brightness(frames, exposure_s, campaign)
     else:
         found, details = _phases(frames, exposure_s, geometry)
-    return _select(found, details, wanted(campaign))
+    return _select(found, details, campaign.outcome_names)
 
 
 def _select(found: Mapping[str, Measured], details: Mapping[str, float], names: Sequence[str]) -> Outcome:
-    """The wanted outcomes as measured, the rest among the details."""
+    """Everything that was found, the wanted outcomes first; these have to be there."""
     for name in names:
         if name not in found:
             raise SampleError(f"{name} cannot be told of this sample; what can: {', '.join(found)}")
         mean, sem = found[name].mean, found[name].sem
         if not math.isfinite(mean) or sem is None or not math.isfinite(sem):
             raise SampleError(f"{name}: the evaluation gives {mean} with standard error {sem}")
-    more = dict(details)
-    for name, value in found.items():
-        if name not in names:
-            more[name] = value.mean
-            if value.sem is not None:
-                more[f"{name}_sem"] = value.sem
-    return Outcome({name: found[name] for name in names}, {k: v for k, v in more.items() if math.isfinite(v)})
+    more = {name: one for name, one in found.items() if math.isfinite(one.mean) and (one.sem is None or math.isfinite(one.sem))}
+    return Outcome({**{name: found[name] for name in names}, **more}, {k: v for k, v in details.items() if math.isfinite(v)})
 
 
 def _exposure_s(frames: FrameSum, campaign: CampaignConfig) -> float:

@@ -19,12 +19,12 @@ from typing import Self
 from lab.core.clock import Clock
 from lab.records.campaigns import CAMPAIGN_ENDS, CampaignEnd, Campaigns
 from lab.records.errands import Errands
+from lab.records.interventions import Interventions
 from lab.records.items import Items
 from lab.records.process import this_process
 from lab.records.proposals import Proposals
 from lab.records.questions import Questions
 from lab.records.requests import Requests
-from lab.records.revisions import Revisions
 from lab.records.samples import Samples
 from lab.records.stock import Stock
 from lab.records.store import Store, utc_now
@@ -34,7 +34,7 @@ from lab.records.trials import Trials
 __all__ = ["CAMPAIGN_ENDS", "CampaignEnd", "Ledger"]
 
 
-class Ledger(Campaigns, Revisions, Trials, Samples, Timing, Questions, Requests, Stock, Items, Errands, Proposals):
+class Ledger(Campaigns, Interventions, Trials, Samples, Timing, Questions, Requests, Stock, Items, Errands, Proposals):
     """Reads and writes campaigns, and what the laboratory has in stock. Each part has a module of its own.
 
     Parameters

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from lab.core.errors import ConfigError, LedgerError
+from lab.core.errors import LedgerError
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Suggestion
 from lab.records import schema
-from lab.records.answers import add_event, campaign_by_id, true_status
+from lab.records.allowed import check_point
+from lab.records.answers import add_event, campaign_by_id, n_with_sample, true_status
 from lab.records.journal import plain
 from lab.records.part import Part
 from lab.records.revisions import last_revision
@@ -51,8 +52,8 @@ class Proposals(Part):
             status, _ = true_status(row)
             if status not in ("running", "interrupted"):
                 raise LedgerError(f"{campaign}: takes no proposals any more: it is {status}")
-            _check_space(config, values)
-            n_trials = connection.execute(select(func.count()).select_from(schema.trial).where(schema.trial.c.campaign == campaign)).scalar_one()
+            check_point(config, values, "proposal")
+            n_trials = n_with_sample(connection, campaign)
             n_waiting = connection.execute(select(func.count()).select_from(table).where(
                 table.c.campaign == campaign, table.c.state == "waiting")).scalar_one()
             if n_trials + n_waiting >= config.budget.trials:
@@ -74,13 +75,25 @@ class Proposals(Part):
                 return None
         with self._store.write() as connection:
             self._check_open(connection, campaign, "take a proposal")
-            row = connection.execute(select(table).where(*waiting).order_by(table.c.id).limit(1).with_for_update()).first()
+            config = CampaignConfig.model_validate_json(campaign_by_id(connection, campaign).config)
+            row = self._first_allowed(connection, campaign, config)
             if row is None:
                 return None
             index = add_trial(connection, campaign, Suggestion(row._mapping["values"], f"remote: {row.by}"), self._store.stamp("suggested"),
                               last_revision(connection, campaign), basis)
             connection.execute(update(table).where(table.c.id == row.id).values(state="taken", trial=index, ended_wall=iso(self._store.wall())))
             return _by_number(connection, row.id)
+
+    def _first_allowed(self, connection: Connection, campaign: str, config: CampaignConfig) -> Any:
+        """The oldest proposal that waits; those that the campaign may not try any more, since it was changed, are dropped."""
+        waiting = select(table).where(table.c.campaign == campaign, table.c.state == "waiting").order_by(table.c.id)
+        for row in connection.execute(waiting.with_for_update()).all():
+            problems = config.space.problems(row._mapping["values"])
+            if not problems:
+                return row
+            connection.execute(update(table).where(table.c.id == row.id).values(state="dropped", ended_wall=iso(self._store.wall())))
+            add_event(connection, self._store, campaign, None, "proposal", f"proposal {row.id} by {row.by} is dropped: {problems[0]}")
+        return None
 
     def proposal(self, number: int) -> ProposalRow:
         """One proposal; the trial that it became tells the outcome (`Trials.trial`).
@@ -102,23 +115,6 @@ class Proposals(Part):
 def drop_proposals(connection: Connection, campaign: str, wall: str) -> None:
     """Nobody will try what still waits: the campaign is over."""
     connection.execute(update(table).where(table.c.campaign == campaign, table.c.state == "waiting").values(state="dropped", ended_wall=wall))
-
-
-def _check_space(config: CampaignConfig, values: Mapping[str, Value]) -> None:
-    space = config.space
-    wrong = [ConfigError("proposal", f"values.{name}", "nothing", "a value") for name in space.names if name not in values]
-    wrong += [ConfigError("proposal", f"values.{name}", repr(value), f"one of {', '.join(space.names)}")
-              for name, value in values.items() if name not in space.names]
-    for name in space.names:
-        said = space[name].problem(values[name]) if name in values else ""
-        if said:
-            wrong.append(ConfigError("proposal", f"values.{name}", repr(values[name]), space[name].allowed))
-    if not wrong:
-        wrong = [ConfigError("proposal", "values", f"{constraint.left_side(values):.12g} on the left", str(constraint))
-                 for constraint in space.all_constraints if not constraint.is_met(values)]
-    if wrong:
-        first, *others = wrong
-        raise ConfigError(first.file, first.field, first.given, first.allowed, others)
 
 
 def _by_number(connection: Connection, number: int) -> ProposalRow:

@@ -65,6 +65,8 @@ def _use(data: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _heading(data: Mapping[str, Any]) -> Iterator[Text]:
     yield Text.assemble((data["campaign"], "bold"), "  ", state_cell(data["status"]), f"  {data['cause']}" if data["cause"] else "")
     n = data["trials"]
+    if data["objectives"]:
+        yield Text(f"seeks to {' and '.join(map(_goal, data['objectives']))}")
     yield Text(f"began {moment(data['started'])}, took {duration(data['wall_s'])} on the wall, {duration(data['lab_s'])} of laboratory time")
     yield Text(f"trials: {', '.join(f'{count} {state}' for state, count in n.items() if count) or 'none'}")
     best = data["best"]
@@ -128,6 +130,12 @@ def _values(values: Mapping[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _goal(objective: Mapping[str, Any]) -> str:
+    if objective["target"] is None:
+        return f"{objective['goal']} {objective['name']}"
+    return f"bring {objective['name']} to {objective['target']:g} {objective['unit']}".rstrip()
 
 
 def _outcomes(outcomes: Mapping[str, Mapping[str, float | None]]) -> str:

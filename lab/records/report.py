@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lab.core.best import best_trial
-from lab.core.question import CampaignConfig
+from lab.core.question import CampaignConfig, Objective
 from lab.core.trial import Trial
 from lab.records.ledger import Ledger
 from lab.records.render import render_campaigns, render_summary
@@ -42,15 +42,16 @@ def summary(ledger: Ledger, campaign: str) -> dict[str, Any]:
     samples, events, statistics = ledger.samples(row.id), ledger.events(row.id), ledger.statistics(row.id)
     moves = [move for sample in samples for move in ledger.moves(sample.id)]
     ended_wall, ended_lab_s = _last_sign(row, [*doses, *moves, *steps, *events])
+    config = _config(row)
     return {
         **_head(row),
-        "budget": None if (config := _config(row)) is None else config.budget.model_dump(mode="json"),
+        "budget": None if config is None else config.budget.model_dump(mode="json"),
         "host": row.host,
         "pid": row.pid,
         "wall_s": (datetime.fromisoformat(ended_wall) - datetime.fromisoformat(row.started_wall)).total_seconds(),
         "lab_s": ended_lab_s - row.started_lab_s,
         "best": _best(row, trials),
-        "table": [_trial(trial) for trial in trials],
+        "table": [_trial(trial, config) for trial in trials],
         "samples": [dataclasses.asdict(sample) for sample in samples],
         "unconfirmed": {"doses": [dataclasses.asdict(dose) for dose in doses if dose.state == UNCONFIRMED],
                         "moves": [dataclasses.asdict(move) for move in moves if move.state == UNCONFIRMED]},
@@ -62,6 +63,7 @@ def summary(ledger: Ledger, campaign: str) -> dict[str, Any]:
         "requests": [dataclasses.asdict(one) for one in ledger.requests(row.id)],
         "steps": [dataclasses.asdict(step) for step in steps],
         "events": [dataclasses.asdict(event) for event in events],
+        "changes": [{"revision": one.number, "by": one.by, "words": one.words, "changed": one.changed_wall} for one in ledger.revisions(row.id, since=0)],
         "runs": [dataclasses.asdict(run) for run in ledger.runs(row.id)],
     }
 
@@ -76,8 +78,13 @@ def _head(row: CampaignRow) -> dict[str, Any]:
     config = _config(row)
     return {"campaign": row.id, "name": row.name, "lab": row.lab_name, "recipe": row.recipe, "status": row.status, "cause": row.cause, "started": row.started_wall,
             "ended": row.ended_wall, "trials": dict(row.n_trials),
-            "objective": None if config is None else {"name": config.objective.name, "goal": config.objective.goal,
-                                                      "unit": config.objective.unit}}
+            "objective": None if config is None else _objective(config.objective),
+            "objectives": [] if config is None else [_objective(one) for one in config.objectives],
+            "outcomes": [] if config is None else list(config.outcome_names)}
+
+
+def _objective(objective: Objective) -> dict[str, Any]:
+    return {"name": objective.name, "goal": objective.goal, "target": objective.target, "unit": objective.unit}
 
 
 def _config(row: CampaignRow) -> CampaignConfig | None:
@@ -94,15 +101,18 @@ def _best(row: CampaignRow, trials: list[Trial]) -> dict[str, Any] | None:
     if config is None:
         return None
     best = best_trial(config, trials)
-    return None if best is None else _trial(best)
+    return None if best is None else _trial(best, config)
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def _trial(trial: Trial, config: CampaignConfig | None) -> dict[str, Any]:
     outcome = trial.outcome
+    measured = {} if outcome is None else {name: {"mean": m.mean, "sem": m.sem} for name, m in outcome.measured.items()}
+    asked = measured.keys() if config is None else config.outcome_names
     return {
         "trial": trial.index + 1, "state": trial.state.value, "origin": trial.origin, "sample": trial.sample,
         "planned": dict(trial.planned), "executed": dict(trial.executed),
-        "outcomes": {} if outcome is None else {name: {"mean": m.mean, "sem": m.sem} for name, m in outcome.measured.items()},
+        "outcomes": {name: one for name, one in measured.items() if name in asked},
+        "also_measured": {name: one for name, one in measured.items() if name not in asked},
         "details": {} if outcome is None else {name: value if value == value else None for name, value in outcome.details.items()},
         "cause": trial.cause,
     }

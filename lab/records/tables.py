@@ -234,7 +234,7 @@ def _unit_of(name: str, config: CampaignConfig, trials: Sequence[Trial]) -> str:
     if kind in ("planned", "executed"):
         return next((one.unit for one in config.parameters if one.name == rest), "")
     own = name.removesuffix(".sem").removeprefix("detail.").removesuffix("_sem")
-    return config.objective.unit if own == config.objective.name and config.objective.unit else OUTCOME_UNITS.get(own, "")
+    return next((one.unit for one in config.objectives if one.name == own and one.unit), OUTCOME_UNITS.get(own, ""))
 
 
 def _meaning_of(name: str) -> str:
@@ -250,7 +250,7 @@ def _meaning_of(name: str) -> str:
 
 def _provenance(row: CampaignRow, config: CampaignConfig) -> dict[str, Any]:
     return {"campaign": row.id, "name": row.name, "owner": config.owner, "status": row.status, "cause": row.cause, "laboratory": row.lab_name,
-            "recipe": row.recipe, "objective": config.objective.name, "goal": config.objective.goal, "started": row.started_wall,
+            "recipe": row.recipe, "objective": ", ".join(one.name for one in config.objectives), "goal": ", ".join(one.goal for one in config.objectives), "started": row.started_wall,
             "ended": row.ended_wall or "", "sessions": row.session, "config": row.config, "instruments": _instruments(row.lab), **_versions()}
 
 
