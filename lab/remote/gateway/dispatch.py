@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -118,10 +118,10 @@ class Dispatch:
                 if failure is not None:
                     self._finish(ticket, self._without(ticket, failure))
 
-    def answer(self, now: float) -> None:
-        """Send what has come back since, and say what will not."""
+    def answer(self, now: float, woken: Container[object] | None = None) -> None:
+        """Send what has come back since, and say what will not; `woken` as in `Relay.answers`."""
         ready = []
-        for ticket, answer in [*self._manager.answers(now), *self._steward.answers(now)]:
+        for ticket, answer in [*self._manager.answers(now, woken), *self._steward.answers(now, woken)]:
             if isinstance(answer, Failure):
                 payload, outcome = wire.encode(self._without(ticket, answer), ticket.request.encoding), answer.words
             else:

@@ -13,7 +13,7 @@ import resource
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,9 +141,18 @@ class Door:
         for socket in (self._monitor, self._zap, self._router):
             poller.register(socket, zmq.POLLIN)
 
-    def tend(self, now: float) -> None:
-        """See who has come and gone, let in or not who knocks, and end what holds too much."""
-        if self._look_who_is_there(now):
+    def tend(self, now: float, woken: Container[object]) -> None:
+        """See who has come and gone, let in or not who knocks, and end what holds too much.
+
+        Parameters
+        ----------
+        now : float
+            Monotonic seconds.
+        woken : container of sockets
+            Those at which a poller has found something: to look in vain costs an exception each time.
+        """
+        is_knocked = self._zap in woken
+        if (is_knocked or self._monitor in woken) and self._look_who_is_there(now) and is_knocked:
             self._answer_knocks(100)
         if now - self._inspected_at >= INSPECT_S:
             self._inspected_at = now
@@ -152,6 +161,10 @@ class Door:
             self._said_at = now
             log.warning("turned away: %s", "; ".join(f"{n} x {what}" for what, n in self.refused.most_common()))
             self.refused.clear()
+
+    def has_messages(self, woken: Container[object]) -> bool:
+        """Whether a poller has found any."""
+        return self._router in woken
 
     def receive(self, now: float) -> Arrival | None:
         """The next message; None when there is none. It may belong to nobody any more, and is left out then."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -90,10 +90,21 @@ class Relay(Generic[Ticket]):
         self._pending[self._number] = _Pending(ticket, now + self._deadline_s)
         return None
 
-    def answers(self, now: float) -> Iterator[tuple[Ticket, bytes | Failure]]:
-        """What has come back since it was last looked at, and what will not."""
-        yield from self._received()
-        yield from self._lost()
+    def answers(self, now: float, woken: Container[object] | None = None) -> Iterator[tuple[Ticket, bytes | Failure]]:
+        """What has come back since it was last looked at, and what will not.
+
+        Parameters
+        ----------
+        now : float
+            Monotonic seconds.
+        woken : container of sockets, optional
+            Those at which a poller has found something; left out: look at all.
+        """
+        is_monitored = woken is None or self._monitor in woken
+        if is_monitored or (woken is not None and self._socket in woken):  # what came before the end of a service comes before it here
+            yield from self._received()
+        if is_monitored:
+            yield from self._lost()
         yield from self._late(now)
 
     def close(self) -> None:

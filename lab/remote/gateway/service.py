@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ class Gateway:
         self.door.register(poller)
         self._dispatch.register(poller)
         while not is_over():
-            poller.poll(0 if self._has_more else TURN_MS)
-            self._turn(time.monotonic())
+            woken = {socket for socket, _ in poller.poll(0 if self._has_more else TURN_MS)}
+            self._turn(time.monotonic(), woken)
 
     def close(self) -> None:
         """Have everything in the audit log, and end all connections."""
@@ -96,22 +96,26 @@ class Gateway:
 
     # ------------------------------------------------------------------------------------------------ the loop
 
-    def _turn(self, now: float) -> None:
-        self.door.tend(now)
+    def _turn(self, now: float, woken: Container[object]) -> None:
+        self.door.tend(now, woken)
         if now - self._keys_at >= KEYS_S:
             self._keys_at = now
             self._look_at_keys()
-        self._dispatch.answer(now)
-        for _ in range(A_PASS):
-            arrival = self.door.receive(now)
-            if arrival is None:
-                break
-            self._hear_safely(arrival, now)
+        self._dispatch.answer(now, woken)
+        if self.door.has_messages(woken):
+            self._hear_all(now)
         self._dispatch.pass_on(now)
         if self._has_more or now - self._pumped_at >= PUMP_S:
             self._pumped_at = now
             self._pump(now)
         self._keep_house(now)
+
+    def _hear_all(self, now: float) -> None:
+        for _ in range(A_PASS):
+            arrival = self.door.receive(now)
+            if arrival is None:
+                return
+            self._hear_safely(arrival, now)
 
     def _keep_house(self, now: float) -> None:
         problem = self._dispatch.problem or self._registry.problem
