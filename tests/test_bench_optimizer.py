@@ -300,8 +300,8 @@ def test_our_own_engines_say_what_they_cannot():
     assert engines.obstacle("botorch", safe) == engines.obstacle(engines.IGNORING, safe) == ""
 
 
-PLAYED = [("optuna", "safe-branin"), ("ax", "branin-currin"), ("baybe", "mixed"), ("xopt", "drifting-hartmann3"), ("bofire", "simplex"),
-          ("blop", "failing-branin")]
+PLAYED = [("optuna", "safe-branin"), ("ax", "branin-currin"), ("baybe", "failing-branin"), ("xopt", "drifting-hartmann3"), ("bofire", "simplex"),
+          ("blop", "failing-branin"), ("gpcam", "switching-hartmann3")]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="the extra bench is not installed: importing a peer takes seconds")

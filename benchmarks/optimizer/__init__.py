@@ -5,7 +5,7 @@
 `problems`    all of them by name; `situations` are those in which the laboratory matters (trade-offs, drift, delays, slow changes, limits)
 `pools`       tables of real measurements, of which only the rows can be tried
 `engines`     Labwright's engines, chance, and the peers behind one protocol: ``peer_optuna``, ``peer_ax``, ``peer_baybe``, ``peer_xopt``,
-              ``peer_bofire``, ``peer_blop``; what several of them need is in `told`, `linear` and `ax_space`
+              ``peer_bofire``, ``peer_blop``, ``peer_gpcam``; what several of them need is in `told`, `linear` and `ax_space`
 `laboratory`  one campaign: samples that take their time, some at once; `scores` says how good it is by the truth
 `runs`        all of them, each on one thread, with a deadline; `crew` is the processes, `one` what runs in them
 `rows`        the raw rows, one for each trial, in a CSV; what stands there is not run again

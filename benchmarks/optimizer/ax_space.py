@@ -11,7 +11,8 @@ from typing import Any
 
 from ax import ChoiceParameterConfig, RangeParameterConfig
 
-from lab.core.space import ChoiceParameter, LinearConstraint, Parameter, RangeParameter, Space, Value
+from benchmarks.optimizer.problem import Chosen, Problem
+from lab.core.space import ChoiceParameter, LinearConstraint, RangeParameter, Value
 
 
 class AxSpace:
@@ -19,19 +20,19 @@ class AxSpace:
 
     Parameters
     ----------
-    space : Space
+    problem : Problem
     """
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._ranges = {p.name: p for p in space.parameters if isinstance(p, RangeParameter)}
-        self._following = {c.names[-1]: c for c in space.constraints if c.operator == "=="}
-        self.parameters = [_config(p) for p in space.parameters if p.name not in self._following]
-        self.constraints = [text for c in space.constraints for text in self._inequalities(c)]
+    def __init__(self, problem: Problem) -> None:
+        self._parameters = problem.parameters
+        self._ranges = {p.name: p for p in problem.ranges}
+        self._following = {c.names[-1]: c for c in problem.constraints if c.operator == "=="}
+        self.parameters = [_config(p) for p in problem.parameters if p.name not in self._following]
+        self.constraints = [text for c in problem.constraints for text in self._inequalities(c)]
 
     def to_ax(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """A point of the campaign, without what follows."""
-        return {p.name: _typed(p, values[p.name]) for p in self._space.parameters if p.name not in self._following}
+        return {p.name: _typed(p, values[p.name]) for p in self._parameters if p.name not in self._following}
 
     def from_ax(self, values: Mapping[str, Any]) -> dict[str, Value]:
         """A point of the campaign, complete."""
@@ -41,7 +42,7 @@ class AxSpace:
             p = self._ranges[name]
             # Ax keeps its inequalities to 1e-8; the bounds are kept exactly, the sum to as much.
             found[name] = min(p.high, max(p.low, (constraint.bound - sum(c * found[n] for n, c in others)) / last))
-        return {p.name: found[p.name] for p in self._space.parameters}
+        return {p.name: found[p.name] for p in self._parameters}
 
     def _inequalities(self, constraint: LinearConstraint) -> list[str]:
         """In words; those that the bounds imply are left out."""
@@ -56,7 +57,7 @@ class AxSpace:
         return [f"{terms} >= {least!r}"] * (lowest < least) + [f"{terms} <= {most!r}"] * (highest > most)
 
 
-def _config(parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfig:
+def _config(parameter: Chosen) -> RangeParameterConfig | ChoiceParameterConfig:
     if isinstance(parameter, ChoiceParameter):
         kind: Any = "str" if isinstance(parameter.values[0], str) else "float"
         return ChoiceParameterConfig(parameter.name, [_typed(parameter, v) for v in parameter.values], kind, is_ordered=parameter.is_ordered)
@@ -64,7 +65,7 @@ def _config(parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfi
                                 scaling="log" if parameter.is_log else "linear")
 
 
-def _typed(parameter: Parameter, value: Value) -> Any:
+def _typed(parameter: Chosen, value: Value) -> Any:
     """As Ax's parameter types want it."""
     if isinstance(value, str):
         return value

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.optimizer.problem import Problem
-from lab.core.space import ChoiceParameter, Parameter, Value
+from benchmarks.optimizer.problem import Chosen, Problem
+from lab.core.space import ChoiceParameter, Value
 from lab.core.trial import Suggestion, Trial
 
 
@@ -17,7 +17,7 @@ class Chance:
     has_pools = True
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        self._problem, self._space = problem, problem.allowed
+        self._problem = problem
         self._chance = np.random.default_rng(seed)
 
     def suggest(self, trials: Sequence[Trial]) -> Suggestion:
@@ -26,13 +26,13 @@ class Chance:
         if pool is not None:
             tried = {pool.index(trial.point) for trial in trials}
             return Suggestion(pool.rows[int(self._chance.choice([k for k in range(len(pool.rows)) if k not in tried]))], "random")
-        values = {p.name: self._draw(p) for p in self._space.parameters}
-        for constraint in self._space.constraints:
+        values = {p.name: self._draw(p) for p in self._problem.parameters}
+        for constraint in self._problem.constraints:
             shares = self._chance.dirichlet(np.ones(len(constraint.names)))
             values.update({name: float(share * constraint.bound) for name, share in zip(constraint.names, shares, strict=True)})
         return Suggestion(values, "random")
 
-    def _draw(self, parameter: Parameter) -> Value:
+    def _draw(self, parameter: Chosen) -> Value:
         if isinstance(parameter, ChoiceParameter):
             return parameter.values[int(self._chance.integers(len(parameter.values)))]
         if parameter.is_integer:

@@ -92,13 +92,18 @@ def _says_all(problem: Problem) -> str:
 
 def _says_no_sums(problem: Problem) -> str:
     """Of peers without constraints between parameters. A pool's points are moved to rows, which keep them."""
-    return "" if problem.pool is not None or not problem.allowed.constraints else f"cannot say {problem.allowed.constraints[0]}"
+    return "" if problem.pool is not None or not problem.constraints else f"cannot say {problem.constraints[0]}"
 
 
 def _says_numbers(problem: Problem) -> str:
     """Of peers that know neither those constraints nor names."""
-    names = next((p for p in problem.allowed.parameters if isinstance(p, ChoiceParameter) and isinstance(p.values[0], str)), None)
+    names = next((p for p in problem.parameters if isinstance(p, ChoiceParameter) and isinstance(p.values[0], str)), None)
     return f"cannot say {names.name}: {names.allowed}" if names is not None else _says_no_sums(problem)
+
+
+def _is_slow(problem: Problem) -> str:
+    """Of gpcam, which is measured where its cost of going somewhere counts."""
+    return "" if "durations" in problem.settings else "it is run only where changes take time"
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ class Peer:
         What is imported of the package, where that is not its name.
     recommends : bool
         Whether its adapter is `Recommending`.
+    install : str
+        What pip is to be given.
     """
 
     package: str
@@ -125,6 +132,7 @@ class Peer:
     refuses: Callable[[Problem], str] = _says_all
     needs: str = ""
     recommends: bool = False
+    install: str = "'.[bench]'"
 
     def make(self, problem: Problem, seed: int) -> Engine:
         """Import the adapter and begin a campaign."""
@@ -139,6 +147,7 @@ PEERS: Mapping[str, Peer] = {
     "xopt": Peer("xopt", "peer_xopt", "Xopt", _says_numbers, recommends=True),
     "bofire": Peer("bofire", "peer_bofire", "Bofire"),
     "blop": Peer("blop", "peer_blop", "Blop"),
+    "gpcam": Peer("gpcam", "peer_gpcam", "Gpcam", _is_slow, install="gpcam"),
 }
 
 NAMES = (*OURS, "random", *PEERS)
@@ -152,7 +161,7 @@ def obstacle(engine: str, problem: Problem) -> str:
     if peer is None:
         return "it recommends nothing" if problem.is_recommended else ""
     if importlib.util.find_spec(peer.needs or peer.package) is None:
-        return f"{peer.package} is not installed (pip install '.[bench]')"
+        return f"{peer.package} is not installed (pip install {peer.install})"
     return "it recommends nothing" if problem.is_recommended and not peer.recommends else peer.refuses(problem)
 
 

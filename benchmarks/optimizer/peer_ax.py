@@ -27,7 +27,7 @@ class Ax:
 
     def __init__(self, problem: Problem, seed: int) -> None:
         logging.getLogger("ax").setLevel(logging.ERROR)
-        self._space, self._told = AxSpace(problem.allowed), Told()
+        self._space, self._told = AxSpace(problem), Told()
         self._numbers: dict[int, int] = {}
         self._client = Client(random_seed=seed)
         self._client.configure_experiment(parameters=self._space.parameters, parameter_constraints=self._space.constraints)

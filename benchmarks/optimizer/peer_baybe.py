@@ -25,9 +25,9 @@ from baybe.searchspace import SearchSpace
 from baybe.targets import NumericalTarget
 
 from benchmarks.optimizer.linear import bounds, given, taken
-from benchmarks.optimizer.problem import Problem
+from benchmarks.optimizer.problem import Chosen, Problem
 from benchmarks.optimizer.told import Told
-from lab.core.space import ChoiceParameter, Parameter, Space, Value
+from lab.core.space import ChoiceParameter, Value
 from lab.core.trial import Suggestion, Trial
 
 
@@ -41,41 +41,41 @@ class Baybe:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        self._space, self._pool, self._told = problem.allowed, problem.pool, Told()
+        self._parameters, self._pool, self._told = problem.parameters, problem.pool, Told()
         self._goals = list(problem.goals)
         targets = [NumericalTarget(name, minimize=goal == "minimize") for name, goal in problem.goals.items()]
-        self._campaign = Campaign(_search_space(problem, self._space), targets[0] if len(targets) == 1 else ParetoObjective(targets))
+        self._campaign = Campaign(_search_space(problem), targets[0] if len(targets) == 1 else ParetoObjective(targets))
 
     def suggest(self, trials: Sequence[Trial]) -> Suggestion:
         """See `benchmarks.optimizer.engines.Engine`."""
-        told = [{**given(self._space, trial.point), **{name: trial.outcome.measured[name].mean for name in self._goals}}
+        told = [{**given(self._parameters, trial.point), **{name: trial.outcome.measured[name].mean for name in self._goals}}
                 for trial in self._told.news(trials) if trial.outcome is not None]
         if told:
             self._campaign.add_measurements(pd.DataFrame(told), numerical_measurements_must_be_within_tolerance=False)
-        pending = pd.DataFrame([given(self._space, trial.point) for trial in trials if trial.outcome is None])
+        pending = pd.DataFrame([given(self._parameters, trial.point) for trial in trials if trial.outcome is None])
         found = self._campaign.recommend(1, pending_experiments=pending if len(pending) else None)
         return Suggestion(self._from_baybe(found.iloc[0].to_dict()), "baybe")
 
     def _from_baybe(self, row: dict[str, Any]) -> dict[str, Value]:
-        found = taken(self._space, row)
+        found = taken(self._parameters, row)
         if self._pool is None or self._pool.index(found) is not None:
             return found
         # Through float32 and back: the row that is meant is the one at no distance.
         return self._pool.rows[self._pool.nearest(found, ())[0]]
 
 
-def _search_space(problem: Problem, space: Space) -> SearchSpace:
+def _search_space(problem: Problem) -> SearchSpace:
     if problem.pool is not None:
         table = pd.DataFrame(list(problem.pool.rows))
         columns = [CategoricalParameter(name, sorted(set(table[name]))) if isinstance(problem.pool.rows[0][name], str)
                    else NumericalDiscreteParameter(name, sorted(set(table[name]))) for name in table]
         return SearchSpace.from_dataframe(table, columns)
     constraints = [ContinuousLinearConstraint(parameters=list(c.names), operator="=" if c.operator == "==" else c.operator,
-                                              coefficients=[k for _, k in c.coefficients], rhs=c.bound) for c in space.constraints]
-    return SearchSpace.from_product([_parameter(p) for p in space.parameters], constraints)
+                                              coefficients=[k for _, k in c.coefficients], rhs=c.bound) for c in problem.constraints]
+    return SearchSpace.from_product([_parameter(p) for p in problem.parameters], constraints)
 
 
-def _parameter(parameter: Parameter) -> Any:
+def _parameter(parameter: Chosen) -> Any:
     if isinstance(parameter, ChoiceParameter):
         if parameter.is_ordered and not isinstance(parameter.values[0], str):
             return NumericalDiscreteParameter(parameter.name, parameter.values)

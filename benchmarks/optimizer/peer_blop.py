@@ -28,7 +28,7 @@ class Blop:
 
     def __init__(self, problem: Problem, seed: int) -> None:
         logging.getLogger("ax").setLevel(logging.ERROR)
-        self._space, self._told = AxSpace(problem.allowed), Told()
+        self._space, self._told = AxSpace(problem), Told()
         dofs = {parameter.name: _dof(parameter) for parameter in self._space.parameters}
         constraints = [DOFConstraint(text, **{name: dof for name, dof in dofs.items() if name in text.split()}) for text in self._space.constraints]
         objectives = {name: Objective(name=name, minimize=goal == "minimize") for name, goal in problem.goals.items()}

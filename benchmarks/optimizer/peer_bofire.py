@@ -28,10 +28,10 @@ from bofire.data_models.objectives.api import (
 from bofire.data_models.strategies.api import MoboStrategy, RandomStrategy, SoboStrategy
 
 from benchmarks.optimizer.linear import bounds, given, taken
-from benchmarks.optimizer.problem import Problem
+from benchmarks.optimizer.problem import Chosen, Problem
 from benchmarks.optimizer.told import Told
 from lab.core.question import OptimizerConfig
-from lab.core.space import ChoiceParameter, LinearConstraint, Parameter
+from lab.core.space import ChoiceParameter, LinearConstraint
 from lab.core.trial import Suggestion, Trial
 
 FEWEST = 2
@@ -48,7 +48,7 @@ class Bofire:
 
     def __init__(self, problem: Problem, seed: int) -> None:
         warnings.filterwarnings("ignore", module="bofire")
-        self._space, self._told = problem.allowed, Told()
+        self._parameters, self._told = problem.parameters, Told()
         domain = _domain(problem)
         self._outputs = domain.outputs.get_keys()
         n_first = OptimizerConfig.model_fields["initial"].default
@@ -60,19 +60,19 @@ class Bofire:
     def suggest(self, trials: Sequence[Trial]) -> Suggestion:
         """See `benchmarks.optimizer.engines.Engine`."""
         if len(trials) < self._n_first or sum(trial.outcome is not None for trial in trials) < FEWEST:
-            return Suggestion(taken(self._space, self._first.iloc[len(trials)].to_dict()), "bofire (random)")
+            return Suggestion(taken(self._parameters, self._first.iloc[len(trials)].to_dict()), "bofire (random)")
         told = [self._experiment(trial) for trial in self._told.news(trials)]
         if told:
             self._strategy.tell(pd.DataFrame(told))
-        pending = [given(self._space, trial.point) for trial in trials if trial.outcome is None]
+        pending = [given(self._parameters, trial.point) for trial in trials if trial.outcome is None]
         if pending:
             self._strategy.set_candidates(pd.DataFrame(pending))
         else:
             self._strategy.reset_candidates()
-        return Suggestion(taken(self._space, self._strategy.ask(1).iloc[0].to_dict()), "bofire")
+        return Suggestion(taken(self._parameters, self._strategy.ask(1).iloc[0].to_dict()), "bofire")
 
     def _experiment(self, trial: Trial) -> dict[str, Any]:
-        row: dict[str, Any] = dict(given(self._space, trial.point))
+        row: dict[str, Any] = dict(given(self._parameters, trial.point))
         for name in self._outputs:
             row[name] = 0.0 if trial.outcome is None else trial.outcome.measured[name].mean
             row[f"valid_{name}"] = trial.outcome is not None
@@ -86,11 +86,11 @@ def _domain(problem: Problem) -> Domain:
     if limit is not None:
         kind = MinimizeSigmoidObjective if limit.operator == "<=" else MaximizeSigmoidObjective
         outputs.append(ContinuousOutput(key=limit.names[0], objective=kind(w=1.0, steepness=STEEPNESS, tp=limit.bound)))
-    return Domain.from_lists(inputs=[_input(p) for p in problem.allowed.parameters], outputs=outputs,
-                             constraints=[_constraint(c) for c in problem.allowed.constraints])
+    return Domain.from_lists(inputs=[_input(p) for p in problem.parameters], outputs=outputs,
+                             constraints=[_constraint(c) for c in problem.constraints])
 
 
-def _input(parameter: Parameter) -> ContinuousInput | DiscreteInput | CategoricalInput:
+def _input(parameter: Chosen) -> ContinuousInput | DiscreteInput | CategoricalInput:
     if isinstance(parameter, ChoiceParameter):
         if isinstance(parameter.values[0], str):
             return CategoricalInput(key=parameter.name, categories=list(parameter.values))

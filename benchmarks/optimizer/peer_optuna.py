@@ -13,9 +13,9 @@ from typing import Any
 
 import optuna
 
-from benchmarks.optimizer.problem import Problem
+from benchmarks.optimizer.problem import Chosen, Problem
 from benchmarks.optimizer.told import Told, was_moved
-from lab.core.space import ChoiceParameter, Parameter
+from lab.core.space import ChoiceParameter
 from lab.core.trial import Outcome, Suggestion, Trial
 
 
@@ -26,7 +26,7 @@ class Optuna:
 
     def __init__(self, problem: Problem, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._distributions = {p.name: _distribution(p) for p in problem.allowed.parameters}
+        self._distributions = {p.name: _distribution(p) for p in problem.parameters}
         self._goals, self._limit, self._told = problem.goals, problem.outcome_limit, Told()
         limited = {} if self._limit is None else {"constraints_func": lambda frozen: frozen.user_attrs["excess"]}
         self._study = optuna.create_study(directions=list(self._goals.values()), sampler=optuna.samplers.GPSampler(seed=seed, **limited))
@@ -65,7 +65,7 @@ class Optuna:
         return [(self._limit.left_side(means) - self._limit.bound) * (1.0 if self._limit.operator == "<=" else -1.0)]
 
 
-def _distribution(parameter: Parameter) -> Any:
+def _distribution(parameter: Chosen) -> Any:
     if isinstance(parameter, ChoiceParameter):
         return optuna.distributions.CategoricalDistribution(parameter.values)
     if parameter.is_integer:

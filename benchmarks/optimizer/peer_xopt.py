@@ -68,7 +68,7 @@ class Xopt:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        self._space, self._goals, self._told, self._clock = problem.allowed, problem.goals, Told(), LaboratoryClock()
+        self._parameters, self._goals, self._told, self._clock = problem.parameters, problem.goals, Told(), LaboratoryClock()
         self._vocs = _vocs(problem)
         n_first = OptimizerConfig.model_fields["initial"].default
         self._first = [dict(zip(self._vocs.variable_names, row, strict=True)) for row in
@@ -84,9 +84,9 @@ class Xopt:
         self._tell(trials)
         n_done = sum(trial.outcome is not None for trial in trials)
         if len(trials) < self._n_first or n_done < FEWEST:
-            return Suggestion(taken(self._space, self._first[len(trials)]), "xopt (random)")
+            return Suggestion(taken(self._parameters, self._first[len(trials)]), "xopt (random)")
         found, = self._generator.generate(1)
-        return Suggestion(taken(self._space, found), "xopt")
+        return Suggestion(taken(self._parameters, found), "xopt")
 
     def recommend(self, trials: Sequence[Trial]) -> Values:
         """The measured point of the best expected outcome by its model, at the present time.
@@ -95,7 +95,7 @@ class Xopt:
         """
         self._tell(trials)
         done = [trial for trial in trials if trial.outcome is not None]
-        rows = [[float(given(self._space, trial.point)[name]) for name in self._vocs.variable_names] for trial in done]
+        rows = [[float(given(self._parameters, trial.point)[name]) for name in self._vocs.variable_names] for trial in done]
         X = torch.tensor(rows, dtype=torch.double)
         if self._is_drifting:
             X = torch.cat([X, torch.full((len(X), 1), self._clock.now_s, dtype=torch.double)], dim=1)
@@ -107,7 +107,7 @@ class Xopt:
     def _tell(self, trials: Sequence[Trial]) -> None:
         rows = []
         for trial in self._told.news(trials):
-            row: dict[str, Any] = {**given(self._space, trial.point), "time": trial.ended_lab_s}
+            row: dict[str, Any] = {**given(self._parameters, trial.point), "time": trial.ended_lab_s}
             for name in self._vocs.output_names:
                 measured = None if trial.outcome is None else trial.outcome.measured[name]
                 row[name] = np.nan if measured is None else measured.mean
@@ -121,7 +121,7 @@ class Xopt:
 
 def _vocs(problem: Problem) -> VOCS:
     variables: dict[str, Any] = {}
-    for p in problem.allowed.parameters:
+    for p in problem.parameters:
         if isinstance(p, ChoiceParameter):
             variables[p.name] = {float(v) for v in p.values}
         elif p.is_integer:

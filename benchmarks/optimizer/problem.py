@@ -12,10 +12,11 @@ import numpy as np
 
 from benchmarks.optimizer.pools import Pool
 from lab.core.question import CampaignConfig
-from lab.core.space import LinearConstraint, Space, Value
+from lab.core.space import ChoiceParameter, LinearConstraint, RangeParameter, Space, Value
 from lab.core.trial import Measured, Outcome
 
 Values = Mapping[str, Value]
+Chosen = RangeParameter | ChoiceParameter
 OUTCOME = "y"
 HOUR_S = 3600.0
 
@@ -132,6 +133,20 @@ class Problem:
     def allowed(self) -> Space:
         """Parameters and constraints. A pool's rows are not among them."""
         return self._judged.space
+
+    @cached_property
+    def parameters(self) -> tuple[Chosen, ...]:
+        """Those of `allowed`; the bench has no fixed ones."""
+        return tuple(p for p in self.allowed.parameters if isinstance(p, (RangeParameter, ChoiceParameter)))
+
+    @property
+    def ranges(self) -> tuple[RangeParameter, ...]:
+        return self.allowed.ranges
+
+    @property
+    def constraints(self) -> tuple[LinearConstraint, ...]:
+        """Those of `allowed`, all of them linear."""
+        return self.allowed.constraints
 
     @cached_property
     def _judged(self) -> CampaignConfig:
