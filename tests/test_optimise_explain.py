@@ -129,7 +129,7 @@ def test_sobol_indices_are_those_of_ishigamis_function() -> None:
     assert [effects[name].first for name in "abc"] == pytest.approx([0.3139, 0.4424, 0.0], abs=0.05)
     assert [effects[name].whole for name in "abc"] == pytest.approx([0.5576, 0.4424, 0.2437], abs=0.05)
     assert all(0.0 < one.whole_error < 0.08 for one in found.effects)
-    assert found.words.startswith("share of the variance, interactions included (total Sobol indices over the whole space): a 5")
+    assert found.words.startswith("share of the variance over the whole space, interactions included (total Sobol indices): a 5")
 
 
 def test_a_model_of_ishigamis_function_has_its_indices() -> None:
@@ -284,6 +284,22 @@ def test_a_pool_is_explained_over_its_candidates() -> None:
     found = explain(campaign, trials)
     (told,) = found.outcomes
     assert told.sensitivities.kind == "shapley" and told.sensitivities.effects[0].name == "a" and told.trials == tuple(range(12))
+
+
+def test_three_candidates_are_too_few_to_say_what_matters() -> None:
+    pool = of_values(BOX, [{"a": 0.1 * k, "b": 0.2, "c": 0.3} for k in range(3)])
+    assert sensitivities(posterior(), BOX, 25, pool).words == "the candidates are too few to say what matters"
+
+
+def test_what_is_measured_and_not_chosen_has_a_curve_as_far_as_it_was_seen() -> None:
+    campaign = CampaignConfig.model_validate({**CAMPAIGN.model_dump(exclude_defaults=True), "context": [{"name": "humidity", "bounds": [0, 100]}],
+                                              "drift": {"every": 5}})
+    trials = [Trial(k, TrialState.COMPLETED, {"x": 0.1 * k}, {"x": 0.1 * k, "humidity": 30.0 + (5 * k) % 7}, began_lab_s=3600.0 * k, ended_lab_s=3600.0 * (k + 1),
+                    outcome=Outcome({"y": Measured(0.1 * k + 0.2 * k)})) for k in range(8)]
+    (told,) = explain(campaign, trials).outcomes
+    humidity, time = told.beyond
+    assert (humidity.name, min(humidity.values), max(humidity.values)) == ("humidity", pytest.approx(30.0), pytest.approx(36.0))
+    assert (time.name, time.values[0], time.values[-1]) == ("laboratory time, h", pytest.approx(1.0), pytest.approx(9.0))
 
 
 def test_what_is_too_bad_to_matter_is_counted() -> None:

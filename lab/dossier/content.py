@@ -16,12 +16,18 @@ from lab.core.question import CampaignConfig
 from lab.core.trial import Trial, TrialState
 from lab.optimise.explain import Explanation, explain
 from lab.optimise.left_out import LeftOut
+from lab.optimise.recommend import Recommendation, recommend
 from lab.optimise.why import bests_before, expected_of, why
 from lab.records.ledger import Ledger
 from lab.records.report import summary
 from lab.records.rows import CampaignRow, RevisionRow
 
 OTHER_VERSION = "its file is that of another version of Labwright: only what was measured can be told"
+
+
+MANY = 150
+N_LOOKS, N_LOOKS_OF_MANY = 10, 5
+"""How often it is asked what would have been recommended, of up to so many trials and of more."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Progress:
     ----------
     best : tuple of (int, float)
         Number of a trial, from 1, and the best that was measured by then; only where it is known what is best.
+    recommended : tuple of (int, float, float or None)
+        Number of the last trial known, what was expected of the point that would have been recommended then, and its standard error.
     foresight : LeftOut or None
         What was expected of trials before they were made, and what was measured; None where no engine wrote it down.
     foreseen : tuple of int
@@ -56,6 +64,7 @@ class Progress:
 
     name: str
     best: tuple[tuple[int, float], ...]
+    recommended: tuple[tuple[int, float, float | None], ...]
     foresight: LeftOut | None
     foreseen: tuple[int, ...]
 
@@ -78,6 +87,7 @@ class Dossier:
     config: CampaignConfig | None
     summary: Mapping[str, Any]
     trials: tuple[Trial, ...]
+    recommendation: Recommendation
     explanation: Explanation
     whys: tuple[Why, ...]
     progress: tuple[Progress, ...]
@@ -112,12 +122,14 @@ def dossier_of(ledger: Ledger, campaign: str) -> Dossier:
     try:
         config = CampaignConfig.model_validate_json(row.config)
     except ValidationError:
-        return Dossier(row, None, data, trials, Explanation(OTHER_VERSION), (), (), revisions, digest)
-    explanation = explain(config, trials)
+        return Dossier(row, None, data, trials, Recommendation(None), Explanation(OTHER_VERSION), (), (), revisions, digest)
+    recommendation = recommend(config, trials)
+    explanation = explain(config, trials, None if recommendation.best is None else recommendation.best.values)
     whys = tuple(Why(t.index + 1, t.origin, why(config, t, best), expected_of(t.thought))
                  for t, best in zip(trials, bests_before(config, trials), strict=True))
-    progress = tuple(_progress(config, trials, explanation, objective.name) for objective in config.objectives)
-    return Dossier(row, config, data, trials, explanation, whys, progress, revisions, digest)
+    former = _former(config, trials, recommendation)
+    progress = tuple(_progress(config, trials, explanation, former, objective.name) for objective in config.objectives)
+    return Dossier(row, config, data, trials, recommendation, explanation, whys, progress, revisions, digest)
 
 
 def digest_of(revisions: Sequence[RevisionRow], trials: Sequence[Trial]) -> str:
@@ -135,7 +147,15 @@ def _record(trial: Trial) -> dict[str, Any]:
             "details": {} if outcome is None else dict(outcome.details)}
 
 
-def _progress(config: CampaignConfig, trials: Sequence[Trial], explanation: Explanation, name: str) -> Progress:
+def _former(config: CampaignConfig, trials: Sequence[Trial], now: Recommendation) -> list[tuple[int, Recommendation]]:
+    """What would have been recommended after some of the trials, evenly spread: number of the last one known, from 1, and recommendation."""
+    n_looks = N_LOOKS if len(trials) <= MANY else N_LOOKS_OF_MANY
+    ends = sorted({round(one) for one in np.linspace(min(len(trials), 2), len(trials), n_looks)} - {0, len(trials)})
+    found = [(end, recommend(config, trials[:end])) for end in ends] if len(config.objectives) == 1 else []
+    return [*found, (len(trials), now)]
+
+
+def _progress(config: CampaignConfig, trials: Sequence[Trial], explanation: Explanation, former: Sequence[tuple[int, Recommendation]], name: str) -> Progress:
     best: list[tuple[int, float]] = []
     if len(config.objectives) == 1:
         so_far: Trial | None = None
@@ -144,7 +164,8 @@ def _progress(config: CampaignConfig, trials: Sequence[Trial], explanation: Expl
             if so_far is not None and so_far.outcome is not None:
                 best.append((trial.index + 1, so_far.outcome.measured[name].mean))
     told = next((one for one in explanation.outcomes if one.name == name), None)
-    return Progress(name, tuple(best), *_foresight(trials, name, 0.0 if told is None else told.noise))
+    known = [(number, *one.best.outcomes[name]) for number, one in former if one.best is not None and name in one.best.outcomes]
+    return Progress(name, tuple(best), tuple((number, mean, error) for number, mean, error in known), *_foresight(trials, name, 0.0 if told is None else told.noise))
 
 
 def _foresight(trials: Sequence[Trial], name: str, noise: float) -> tuple[LeftOut | None, tuple[int, ...]]:

@@ -21,7 +21,7 @@ CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3.0 ** 0.5 / 2.0]])
 """Where each fraction is everything."""
 
 
-def map_figure(found: Map, outcome: str, config: CampaignConfig, completed: Sequence[Trial], failed: Sequence[Trial], best: Trial | None) -> Figure:
+def map_figure(found: Map, outcome: str, config: CampaignConfig, completed: Sequence[Trial], failed: Sequence[Trial], best: Mapping[str, Value] | None) -> Figure:
     """What is expected over two parameters, and how surely."""
     drawn = figure(3.7)
     x, y = (np.unique([float(at[k]) for at in found.at]) for k in (0, 1))
@@ -35,13 +35,13 @@ def map_figure(found: Map, outcome: str, config: CampaignConfig, completed: Sequ
             if any(isinstance(one, RangeSpec) and one.name == name and one.scale == "log" for one in config.parameters):
                 axis("log")
         drawn.colorbar(mesh, ax=ax, label=outcome)
-        _points(ax, [_pair(found, t.point) for t in completed], [_pair(found, t.point) for t in failed], None if best is None else _pair(found, best.point))
+        _points(ax, [_pair(found, t.point) for t in completed], [_pair(found, t.point) for t in failed], None if best is None else _pair(found, best))
         ax.grid(visible=False)
         labelled(ax, with_unit(found.names[0], units.get(found.names[0], "")), with_unit(found.names[1], units.get(found.names[1], "")), words)
     return drawn
 
 
-def triangle_figure(found: Map, outcome: str, completed: Sequence[Trial], failed: Sequence[Trial], best: Trial | None) -> Figure:
+def triangle_figure(found: Map, outcome: str, completed: Sequence[Trial], failed: Sequence[Trial], best: Mapping[str, Value] | None) -> Figure:
     """What is expected over three fractions, and how surely."""
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Polygon
@@ -59,7 +59,7 @@ def triangle_figure(found: Map, outcome: str, completed: Sequence[Trial], failed
         ax.set_title(words)
         _frame(ax, found)
         _points(ax, [_corner_sum(_named(found, t.point)) for t in completed], [_corner_sum(_named(found, t.point)) for t in failed],
-                None if best is None else _corner_sum(_named(found, best.point)))
+                None if best is None else _corner_sum(_named(found, best)))
     return drawn
 
 
@@ -113,5 +113,5 @@ def _corner_sum(at: Sequence[Value]) -> np.ndarray:
 def words_of(found: Map) -> str:
     """What is held, where."""
     held = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in found.others.items())
-    return f"all else as at the best point{': ' + held if held else ''}; ring: measured, cross: failed, star: the best"
+    return f"all else as at the recommended point{': ' + held if held else ''}; ring: measured, cross: failed, star: recommended"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,7 +74,7 @@ def curves_figure(told: Told, config: CampaignConfig, completed: Sequence[Trial]
         place = _scale_of(ax, config, curve)
         is_choice = isinstance(config.space[curve.name], ChoiceParameter)
         if through.get(curve.name) is not None:
-            _line(ax, through[curve.name], place, ORANGE, "--", "from the best point", is_choice)
+            _line(ax, through[curve.name], place, ORANGE, "--", "through the recommended point", is_choice)
         _line(ax, curve, place, BLUE, "-", "mean over the space", is_choice)
         _marks(ax, curve.name, told.name, place, completed)
         labelled(ax, with_unit(curve.name, _unit(config, curve.name)), "")
@@ -84,6 +84,15 @@ def curves_figure(told: Told, config: CampaignConfig, completed: Sequence[Trial]
         row[0].set_ylabel(told.name)
     handles, names = grid[0, 0].get_legend_handles_labels()
     drawn.legend(handles, names, loc="outside upper left", ncols=3)
+    return drawn
+
+
+def beyond_figure(told: Told, units: Mapping[str, str]) -> Figure:
+    """At one point, along what is not chosen."""
+    drawn = figure(2.8, WIDTH * min(1.0, 0.4 * len(told.beyond) + 0.1))
+    for ax, curve in zip(drawn.subplots(1, len(told.beyond), squeeze=False, sharey=True).flat, told.beyond, strict=True):
+        _line(ax, curve, float, ORANGE, "--", told.name, is_choice=False)
+        labelled(ax, with_unit(curve.name, units.get(curve.name, "")), told.name)
     return drawn
 
 

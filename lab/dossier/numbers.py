@@ -20,15 +20,15 @@ def as_json(dossier: Dossier) -> dict[str, Any]:
     return _plain({
         "campaign": dossier.row.id, "name": dossier.row.name, "status": dossier.row.status, "cause": dossier.row.cause, "sha256": dossier.digest,
         "words": dict(words.lines(dossier)),
-        "problem": found.problem, "point": found.point, "remarks": found.remarks,
+        "recommended": dossier.recommendation.as_json(), "problem": found.problem, "point": found.point, "remarks": found.remarks,
         "outcomes": {told.name: {
             "left_out": _left_out(told.left_out, [None if index is None else index + 1 for index in told.trials]), "noise": told.noise, "n_drawn_in": told.n_drawn_in,
             "sensitivities": {"kind": told.sensitivities.kind, "words": told.sensitivities.words, "effects": told.sensitivities.effects},
-            "averages": told.averages, "slices": told.slices, "map": told.map, "triangle": told.triangle} for told in found.outcomes},
+            "averages": told.averages, "slices": told.slices, "map": told.map, "triangle": told.triangle, "beyond": told.beyond} for told in found.outcomes},
         "success": None if found.success is None else {
             "words": found.success.verdict, "brier": found.success.brier, "brier_of_rate": found.success.brier_of_rate,
             "chance": found.success.chance, "is_success": found.success.is_success, "reliability": found.success.reliability()},
-        "progress": {one.name: {"best": one.best, "foresight": None if one.foresight is None else _left_out(one.foresight, list(one.foreseen))}
+        "progress": {one.name: {"best": one.best, "recommended": one.recommended, "foresight": None if one.foresight is None else _left_out(one.foresight, list(one.foreseen))}
                      for one in dossier.progress},
         "why": dossier.whys,
         "revisions": [{"number": one.number, "by": one.by, "words": one.words, "changed": one.changed_wall} for one in dossier.revisions],

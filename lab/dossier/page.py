@@ -14,7 +14,7 @@ from lab.dossier import words
 from lab.dossier.content import Dossier
 from lab.dossier.drawing import style, svg
 from lab.dossier.map_figures import map_figure, triangle_figure, words_of
-from lab.dossier.model_figures import curves_figure, effects_figure, left_out_figure, reliability_figure
+from lab.dossier.model_figures import beyond_figure, curves_figure, effects_figure, left_out_figure, reliability_figure
 from lab.dossier.progress_figures import front_figure, progress_figure
 from lab.optimise.explain import Told
 from lab.optimise.left_out import FEWEST
@@ -53,7 +53,12 @@ def _head(dossier: Dossier) -> Iterator[str]:
     yield f"<h1>{escape(row.name)}</h1>"
     yield f"<p><code>{escape(row.id)}</code>, begun {escape(moment(row.started_wall))} UTC in {escape(row.lab_name or 'a laboratory without a name')}</p>"
     yield _list([("question", words.question(dossier)), ("ended" if row.status != "running" else "so far", words.head(dossier)),
-                 ("best measured", words.best(dossier)), *words.model(dossier)])
+                 ("best measured", words.best(dossier)), ("recommended", _recommended(dossier)), *words.model(dossier)])
+
+
+def _recommended(dossier: Dossier) -> str:
+    best = dossier.recommendation.best
+    return dossier.recommendation.words if best is None else f"{words.point(best.values)}. {dossier.recommendation.words}"
 
 
 def _progress(dossier: Dossier) -> Iterator[str]:
@@ -66,8 +71,8 @@ def _progress(dossier: Dossier) -> Iterator[str]:
         yield _figure(svg(progress_figure(dossier, one, objective.unit), f"progress{k}", f"{one.name} of each trial"),
                       f"{one.name} over the trials; bars are 95 % by the standard errors of the measurements.{bands}")
     if len(config.objectives) > 1:
-        yield _figure(svg(front_figure(dossier, config), "front", "the trade-off between two objectives"),
-                      "Trade-off: the trials that no other one beats in both objectives are joined.")
+        yield _figure(svg(front_figure(dossier, config), "front", "the trade-off between objectives"),
+                      "Trade-off: diamonds are the trials that no other one that counts beats in all objectives.")
 
 
 def _models(dossier: Dossier) -> Iterator[str]:
@@ -86,7 +91,7 @@ def _models(dossier: Dossier) -> Iterator[str]:
 
 def _model(dossier: Dossier, config: CampaignConfig, told: Told, k: int) -> Iterator[str]:
     unit = next((one.unit for one in config.objectives if one.name == told.name), "")
-    best = best_trial(config, dossier.trials)
+    best = dossier.recommendation.best
     yield f"<h3>Can it be trusted?</h3><p>{escape(told.left_out.verdict)}.</p>"
     if len(told.left_out) >= FEWEST:
         yield _figure(svg(left_out_figure(told, unit), f"left{k}", "left-out samples: predicted and measured"),
@@ -99,11 +104,14 @@ def _model(dossier: Dossier, config: CampaignConfig, told: Told, k: int) -> Iter
     yield _figure(svg(curves_figure(told, config, dossier.completed), f"curves{k}", "how the outcome depends on each parameter"),
                   "With 95 % bands of the noise-free outcome. Where parameters share a sum, the others give way in proportion.")
     if told.triangle is not None and told.triangle.at:
-        yield _figure(svg(triangle_figure(told.triangle, told.name, dossier.completed, dossier.failed, best), f"triangle{k}", "map over three fractions"),
+        yield _figure(svg(triangle_figure(told.triangle, told.name, dossier.completed, dossier.failed, None if best is None else best.values), f"triangle{k}", "map over three fractions"),
                       f"Over {', '.join(map(escape, told.triangle.names))}; {escape(words_of(told.triangle))}.")
     if told.map is not None and told.map.at:
-        yield _figure(svg(map_figure(told.map, told.name, config, dossier.completed, dossier.failed, best), f"map{k}", "map over two parameters"),
+        yield _figure(svg(map_figure(told.map, told.name, config, dossier.completed, dossier.failed, None if best is None else best.values), f"map{k}", "map over two parameters"),
                       f"Over {', '.join(map(escape, told.map.names))}; {escape(words_of(told.map))}.")
+    if told.beyond:
+        yield _figure(svg(beyond_figure(told, {one.name: one.unit for one in config.context}), f"beyond{k}", "along what is not chosen"),
+                      "At the recommended point, along what is measured and not chosen, as far as it was seen; the next sample is sought for how it is now.")
 
 
 def _drawn_in(told: Told) -> str:

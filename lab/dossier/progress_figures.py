@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.core.question import CampaignConfig
+from lab.core.best import is_eligible
+from lab.core.front import is_in_front
+from lab.core.merit import merits
+from lab.core.question import CampaignConfig, Objective
 from lab.dossier.content import Dossier, Progress
 from lab.dossier.drawing import BLUE, GREEN, GREY, MANY, ORANGE, PURPLE, RED, WIDTH, figure, labelled, with_unit
 from lab.optimise.left_out import WITHIN
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 
 MARKS = ((BLUE, "o"), (ORANGE, "^"), (PURPLE, "s"), (GREEN, "v"), (GREY, "P"))
 """Of where suggestions came from."""
+
+MOST_PAIRS = 3
+"""Pairs of objectives that are drawn."""
 
 LONGEST = 34
 """Characters of an origin in a legend."""
@@ -35,11 +42,18 @@ def progress_figure(dossier: Dossier, one: Progress, unit: str) -> Figure:
                     markersize=4.5 if len(own) <= MANY else 2.0, elinewidth=0.9, label=f"measured ({origin})", rasterized=len(own) > MANY)
     if one.best:
         ax.step([number for number, _ in one.best], [value for _, value in one.best], where="post", color=GREEN, linewidth=1.6, label="best so far")
+    if len(one.recommended) > 1:
+        errors = [WITHIN * (error or 0.0) for _, _, error in one.recommended]
+        ax.errorbar([number + 0.3 for number, _, _ in one.recommended], [mean for _, mean, _ in one.recommended], yerr=errors, fmt="D", color="black",
+                    markerfacecolor="white", markersize=5, elinewidth=1.0, label="recommended by then (expected)", zorder=3)
     if dossier.failed:
         low = ax.get_ylim()[0]
         ax.plot([t.index + 1 for t in dossier.failed], [low] * len(dossier.failed), "x", color=RED, markersize=7, markeredgewidth=1.6, label="failed",
                 clip_on=False)
     _changes(ax, dossier)
+    target = None if dossier.config is None else next(o.target for o in dossier.config.objectives if o.name == one.name)
+    if target is not None:
+        ax.axhline(target, color=GREEN, linestyle="--", linewidth=1.2, label="target")
     labelled(ax, "trial", with_unit(one.name, unit))
     drawn.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=5)
     return drawn
@@ -60,38 +74,24 @@ def _changes(ax: Axes, dossier: Dossier) -> None:
 
 
 def front_figure(dossier: Dossier, config: CampaignConfig) -> Figure:
-    """The first two objectives against each other; those that no other one beats in both are joined."""
-    first, second = config.objectives[:2]
-    drawn = figure(3.8, WIDTH * 0.65)
-    ax = drawn.subplots()
-    rows = [(t.outcome.measured[first.name].mean, t.outcome.measured[second.name].mean) for t in dossier.completed
-            if t.outcome is not None and first.name in t.outcome.measured and second.name in t.outcome.measured]
-    table = np.array(rows).reshape(-1, 2)
-    is_best = unbeaten(np.column_stack([_merit(first.goal, first.target, table[:, 0]), _merit(second.goal, second.target, table[:, 1])]))
-    ax.plot(*table[~is_best].T, "o", color=GREY, markersize=4, label="measured", rasterized=len(table) > MANY)
-    best = table[is_best][np.argsort(table[is_best][:, 0])]
-    ax.plot(*best.T, "D-", color=GREEN, markersize=5, linewidth=1.0, label="not beaten in both")
-    labelled(ax, f"{with_unit(first.name, first.unit)} ({_goal(first.goal, first.target)})", f"{with_unit(second.name, second.unit)} ({_goal(second.goal, second.target)})")
-    ax.legend(loc="best")
+    """Objectives against each other, two at a time; those that no other one beats in all are marked, and joined where there are only two."""
+    eligible = [t for t in dossier.completed if is_eligible(config, t)]
+    table = np.array([[t.outcome.measured[one.name].mean for one in config.objectives] for t in eligible if t.outcome is not None])
+    table = table.reshape(-1, len(config.objectives))
+    is_best = is_in_front(merits(config.objectives, {one.name: table[:, k] for k, one in enumerate(config.objectives)}))
+    pairs = list(combinations(range(len(config.objectives)), 2))[:MOST_PAIRS]
+    drawn = figure(3.8, WIDTH if len(pairs) > 1 else WIDTH * 0.65)
+    for ax, (first, second) in zip(drawn.subplots(1, len(pairs), squeeze=False).flat, pairs, strict=True):
+        ax.plot(table[~is_best, first], table[~is_best, second], "o", color=GREY, markersize=4, label="measured", rasterized=len(table) > MANY)
+        best = table[is_best][np.argsort(table[is_best][:, first])]
+        ax.plot(best[:, first], best[:, second], "D-" if len(config.objectives) == 2 else "D", color=GREEN, markersize=5, linewidth=1.0, label="not beaten")
+        labelled(ax, _goal(config.objectives[first]), _goal(config.objectives[second]))
+    drawn.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return drawn
 
 
-def unbeaten(merits: np.ndarray) -> np.ndarray:
-    """Which rows, shape (n, m), no other one equals in all and beats in one: bool, shape (n,)."""
-    found = np.ones(len(merits), dtype=bool)
-    for k, row in enumerate(merits):
-        found[k] = not ((merits >= row).all(axis=1) & (merits > row).any(axis=1)).any()
-    return found
-
-
-def _merit(goal: str, target: float | None, values: np.ndarray) -> np.ndarray:
-    if goal == "target" and target is not None:
-        return -np.abs(values - target)
-    return values if goal == "maximize" else -values
-
-
-def _goal(goal: str, target: float | None) -> str:
-    return f"target {target:g}" if target is not None else goal
+def _goal(one: Objective) -> str:
+    return f"{with_unit(one.name, one.unit)} ({one.goal if one.target is None else f'target {one.target:g}'})"
 
 
 def _kind(origin: str) -> str:

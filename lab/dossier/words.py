@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lab.core.best import best_trial
+from lab.core.best import best_trial, front_of
 from lab.core.trial import Measured, TrialState
 from lab.records.cells import duration
 
@@ -57,16 +57,18 @@ def question(dossier: Dossier) -> str:
 
 
 def best(dossier: Dossier) -> str:
-    """The best that was measured."""
+    """The best that was measured; of trade-offs, which trials no other one beats."""
     if dossier.config is None:
         return ""
-    if len(dossier.config.objectives) > 1 and dossier.config.combine == "pareto":
-        return "several objectives: see the trade-off between them"
     found = best_trial(dossier.config, dossier.trials)
     if found is None or found.outcome is None:
         return "none: no trial gave an outcome that counts"
     outcomes = ", ".join(f"{name} {measured(one)}" for name, one in found.outcome.measured.items())
-    return f"{point(found.point)}: {outcomes} (trial {found.index + 1})"
+    told = f"{point(found.point)}: {outcomes} (trial {found.index + 1})"
+    front = front_of(dossier.config, dossier.trials)
+    if len(front) < 2:
+        return told
+    return f"no other one beats the trials {', '.join(str(t.index + 1) for t in front)} in all objectives; the best compromise: {told}"
 
 
 def model(dossier: Dossier) -> Iterator[tuple[str, str]]:
@@ -97,7 +99,7 @@ def lines(dossier: Dossier) -> Iterator[tuple[str, str]]:
     """Everything that a terminal shows, by heading."""
     yield "campaign", dossier.row.id
     yield "ended" if dossier.row.status != "running" else "so far", head(dossier)
-    for heading, text in (("question", question(dossier)), ("best measured", best(dossier))):
+    for heading, text in (("question", question(dossier)), ("best measured", best(dossier)), ("recommended", dossier.recommendation.words)):
         if text:
             yield heading, text
     yield from model(dossier)

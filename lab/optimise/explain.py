@@ -17,15 +17,17 @@ from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Trial, TrialState
 from lab.optimise.cloud import Cloud, names_of, spread
-from lab.optimise.dependence import Curve, Map, average, map_of, sums_of, through, triangle_of
+from lab.optimise.dependence import N_STEPS, Curve, Map, average, map_of, sums_of, through, triangle_of
 from lab.optimise.domain import Domain
-from lab.optimise.gaussian import ModelFailed, Pinned, Posterior
+from lab.optimise.gaussian import ModelFailed, Posterior
 from lab.optimise.left_out import Foretold, LeftOut, foretold, left_out
 from lab.optimise.one_thread import one_thread
 from lab.optimise.polytope import Array
 from lab.optimise.pool import Pool
+from lab.optimise.readings import hours_now
 from lab.optimise.sensitivity import Sensitivities, sensitivities
 from lab.optimise.study import Models, Observed, Study, study_of
+from lab.optimise.terms import JointModel
 from lab.optimise.tried import encode_trial
 
 FEWEST = 2
@@ -33,6 +35,9 @@ FEWEST = 2
 
 MOST_CURVES = 8
 """Parameters whose curves are drawn: those that matter most."""
+
+TIME = "laboratory time, h"
+"""How drift's axis is called."""
 
 N_CLOUD = 256
 """Points that stand for the space where curves are averaged."""
@@ -42,7 +47,7 @@ N_CLOUD = 256
 class InUnit:
     """A model of an outcome, in the outcome's unit."""
 
-    model: Posterior | Pinned
+    model: JointModel
     centre: float
     width: float
 
@@ -59,6 +64,15 @@ class InUnit:
         """Means and covariances, shapes (n,) and (n, n)."""
         mean, covariance = self.model.joint(x)
         return self.centre + self.width * mean, self.width ** 2 * covariance
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Something that is measured and not chosen: ``value = low + width * column``."""
+
+    name: str
+    low: float
+    width: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,8 @@ class Told:
         Over the two parameters that matter most, through the point.
     triangle : Map or None
         Over three fractions of a sum, through the point.
+    beyond : tuple of Curve
+        At the point, along what is measured and not chosen, and along laboratory time, as far as they were seen.
     """
 
     name: str
@@ -91,6 +107,7 @@ class Told:
     slices: tuple[Curve, ...]
     map: Map | None
     triangle: Map | None
+    beyond: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,14 +154,15 @@ def explain(campaign: CampaignConfig, trials: Sequence[Trial], point: Mapping[st
             study = study_of(campaign, domain, trials)
             models = study.models(_last_kernels(trials))
             cloud = _cloud(campaign, domain)
-            outcomes = tuple(_told(one.name, models, cloud, done, _allowed(domain, around), campaign) for one in study.observed)
+            outcomes = tuple(_told(one.name, models, cloud, done, _allowed(domain, around), campaign, _axes(campaign, study, trials)) for one in study.observed)
             return Explanation("", around, outcomes, _success(models), models.remarks)
     except (ModelFailed, OptimizerError, ValueError) as error:
         # ValueError: constraints that cannot be met, and what else a campaign's file on record may say that this version refuses.
         return Explanation(str(error), around)
 
 
-def _told(name: str, models: Models, cloud: Cloud, done: Sequence[Trial], point: Mapping[str, Value] | None, campaign: CampaignConfig) -> Told:
+def _told(name: str, models: Models, cloud: Cloud, done: Sequence[Trial], point: Mapping[str, Value] | None, campaign: CampaignConfig,
+          axes: Sequence[Axis]) -> Told:
     study, posterior = models.study, models.outcomes[name]
     observed, here = study[name], posterior.at(study.here)
     model = InUnit(here, observed.centre, observed.width)
@@ -159,7 +177,8 @@ def _told(name: str, models: Models, cloud: Cloud, done: Sequence[Trial], point:
     return Told(name, whole, _whose(study, posterior, done), float(observed.width * np.sqrt(posterior.kernel.noise)),
                 _n_drawn_in(observed, done), found, averages, slices,
                 None if point is None or pair is None else map_of(model, study.domain, point, pair),
-                None if point is None else _triangle(model, study.domain, point, most))
+                None if point is None else _triangle(model, study.domain, point, most),
+                () if point is None else _beyond(InUnit(posterior, observed.centre, observed.width), study, point, axes))
 
 
 def _n_drawn_in(observed: Observed, done: Sequence[Trial]) -> int:
@@ -211,6 +230,28 @@ def _triangle(model: InUnit, domain: Domain, point: Mapping[str, Value], most: S
             first, second, third = (name for name in names if name in ranked)
             return triangle_of(model, domain, point, (first, second, third))
     return None
+
+
+def _axes(campaign: CampaignConfig, study: Study, trials: Sequence[Trial]) -> list[Axis]:
+    """What is measured and not chosen, in the order of the columns that models have for it."""
+    found = [Axis(one.name, one.bounds[0], one.bounds[1] - one.bounds[0]) for one in campaign.context]
+    if len(study.here) > len(found):
+        now = float(study.here[-1])
+        found.append(Axis(TIME, 0.0, hours_now(trials) / now if now > 0 else 1.0))
+    return found
+
+
+def _beyond(model: InUnit, study: Study, point: Mapping[str, Value], axes: Sequence[Axis]) -> tuple[Curve, ...]:
+    """`model` is one of all columns."""
+    n, here = study.domain.n_columns, study.here
+    start, found = np.concatenate([study.domain.encode_values(point), here]), []
+    for k, axis in enumerate(axes):
+        seen = np.append(study.X[:, n + k], here[k])
+        x = np.tile(start, (N_STEPS, 1))
+        x[:, n + k] = np.linspace(seen.min(), seen.max(), N_STEPS)
+        mean, variance = model.predict(x)
+        found.append(Curve(axis.name, tuple((axis.low + axis.width * x[:, n + k]).tolist()), tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())))
+    return tuple(found)
 
 
 def _whose(study: Study, posterior: Posterior, done: Sequence[Trial]) -> tuple[int | None, ...]:

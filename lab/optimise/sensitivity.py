@@ -17,7 +17,7 @@ joint distribution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
 from typing import Literal, Protocol
@@ -45,6 +45,9 @@ N_SUBSETS = 7
 """Up to so many parameters, every set of them is looked at; of more, `N_ORDERS` orders drawn at random."""
 
 N_ORDERS = 24
+
+FEWEST = 6
+"""Points of which neighbours tell something."""
 
 FLAT = 1e-10
 """Variance of what is expected, relative to the square of the outcomes' own spread, below which nothing matters."""
@@ -79,16 +82,17 @@ class Sensitivities:
 
     kind: Literal["sobol", "shapley"]
     effects: tuple[Effect, ...]
+    over: str = "the whole space"
+    problem: str = "by the model, no parameter makes a difference"
 
     @property
     def words(self) -> str:
         """What was computed, and what came of it."""
         if not self.effects:
-            return "by the model, no parameter makes a difference"
+            return self.problem
         told = ", ".join(f"{one.name} {_percent(one.whole)} (± {_percent(one.whole_error)})" for one in self.effects[:4])
-        if self.kind == "sobol":
-            return f"share of the variance, interactions included (total Sobol indices over the whole space): {told}"
-        return f"share of the variance over the points that are allowed (Shapley effects, since parameters depend on each other): {told}"
+        how = "interactions included (total Sobol indices)" if self.kind == "sobol" else "shared fairly, since parameters depend on each other (Shapley effects)"
+        return f"share of the variance over {self.over}, {how}: {told}"
 
 
 def sensitivities(model: Process, domain: Domain, n_trials: int, pool: Cloud | None = None, seed: int = 0) -> Sensitivities:
@@ -110,7 +114,10 @@ def sensitivities(model: Process, domain: Domain, n_trials: int, pool: Cloud | N
     if pool is None and not domain.space.all_constraints:
         return _sobol(model, domain, n_trials, rng, seed)
     cloud = spread(domain, N_JOINT, seed) if pool is None else pool.some(N_JOINT)
-    return _shapley(model, cloud, rng)
+    over = "the points that are allowed" if pool is None else "the candidates"
+    if len(cloud) < FEWEST:
+        return Sensitivities("shapley", (), over, f"{over} are too few to say what matters")
+    return replace(_shapley(model, cloud, rng), over=over)
 
 
 # ------------------------------------------------------------------------------------------------- Sobol indices
@@ -180,15 +187,15 @@ def _draws(model: Process, x: Array, rng: np.random.Generator) -> tuple[Array, A
 def _shapley(model: Process, cloud: Cloud, rng: np.random.Generator) -> Sensitivities:
     names = names_of(cloud.domain)
     draws, mean = _draws(model, cloud.x, rng)
-    if len(cloud) < 6 or not float(mean.var()) > FLAT:
+    if not float(mean.var()) > FLAT:
         return Sensitivities("shapley", ())
     values, places = np.vstack([mean, draws]), _coordinates(cloud, names)
     shares = _shares(values, _distances(places, names, cloud.domain, rng), rng)
     of_functions = np.sqrt(((shares[:, :, 1:] - shares[:, :, :1]) ** 2).mean(axis=2))
     # Two halves of the points differ by twice as much as the whole is wrong. Every other point of a Sobol sequence would be half of the space.
     one, other = np.array_split(rng.permutation(len(cloud)), 2)
-    halves = [_shares(values[:1, half], _distances(places[half], names, cloud.domain, rng), rng)[:, :, 0] for half in (one, other) if len(half) > 2]
-    of_points = 0.5 * np.abs(halves[0] - halves[-1])
+    halves = [_shares(values[:1, half], _distances(places[half], names, cloud.domain, rng), rng)[:, :, 0] for half in (one, other)]
+    of_points = 0.5 * np.abs(halves[0] - halves[1])
     return _ranked("shapley", names, shares[:, :, 0], np.hypot(of_functions, of_points))
 
 

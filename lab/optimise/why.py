@@ -27,14 +27,14 @@ def why(campaign: CampaignConfig, trial: Trial, best: Trial | None) -> str:
 
     Examples
     --------
-    ``expected purity 0.91 ± 0.03 (best so far 0.88), chance of success 93 %, expected improvement 0.021; second choice cs 0.2: 0.8 times as good``
+    ``sought purity above 0.88; expected purity 0.91 ± 0.03 (best so far 0.88), chance of success 93 %, expected improvement 0.021; second choice cs 0.2: 0.8 times as good``
     """
     thought = trial.thought
     if not thought:
         return _of_origin(trial.origin)
-    told = [_expected(campaign, trial, best), _chance(thought), _improvement(campaign, thought)]
+    told = [_expected(campaign, trial, best), _chance(thought), _improvement(campaign, thought), *_circumstances(thought)]
     remarks = [text for text in _texts(thought.get("remarks")) if text]
-    parts = [", ".join(part for part in told if part), *_alternatives(thought, trial), *remarks]
+    parts = [_aim(thought), ", ".join(part for part in told if part), *_alternatives(thought, trial), *remarks]
     return "; ".join(part for part in parts if part) or _of_origin(trial.origin)
 
 
@@ -89,6 +89,24 @@ def _expected(campaign: CampaignConfig, trial: Trial, best: Trial | None) -> str
             else best.outcome.measured.get(name)
         found.append(f"{name} {mean:.4g} ± {deviation:.2g}" + (f" (best so far {so_far.mean:.4g})" if so_far is not None else ""))
     return f"expected {', '.join(found)}" if found else ""
+
+
+def _aim(thought: Mapping[str, Any]) -> str:
+    aim = thought.get("aim")
+    return f"sought {aim}" if isinstance(aim, str) and aim else ""
+
+
+def _circumstances(thought: Mapping[str, Any]) -> list[str]:
+    """What it costs, how safe it is, and how much is left to find, where the campaign asks."""
+    seconds, safe, found = thought.get("seconds"), thought.get("safe"), []
+    if _is_number(seconds):
+        found.append(f"takes some {seconds / 60:.0f} min")
+    if _is_number(safe):
+        found.append(f"safe with a probability of {100 * safe:.3g} %")
+    sure = thought.get("confidence")
+    if isinstance(sure, Mapping) and _is_number(sure.get("probability")) and _is_number(sure.get("within")):
+        found.append(f"the recommended point was within {sure['within']:g} of the best with a probability of {100 * sure['probability']:.0f} %")
+    return found
 
 
 def _chance(thought: Mapping[str, Any]) -> str:
