@@ -107,10 +107,11 @@ class BayesianOptimizer:
         if reference is not None:
             return Choice(reference, REFERENCE, {}), models
         n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
+        n_initial = study.n_initial(self._campaign.optimizer.initial)
         if around.safe is not None:
-            return self._safely(trials, study, around, models, n_live < self._campaign.optimizer.initial)
-        if n_live < self._campaign.optimizer.initial:
-            return self._begin(trials, study, around, self._campaign.optimizer.initial - n_live), models
+            return self._safely(trials, study, around, models, n_live < n_initial)
+        if n_live < n_initial:
+            return self._begin(trials, study, around, n_initial - n_live), models
         if len(study.X) < FEWEST:
             return self._spread(trials, "too few outcomes for a model yet"), models
         try:
@@ -123,7 +124,13 @@ class BayesianOptimizer:
         return Choice(self._ground.spread(trials)[0], self._ground.origin + (f" ({why})" if why else ""), {"remarks": [why]} if why else {})
 
     def _begin(self, trials: Sequence[Trial], study: Study, around: Circumstances, n_left: int) -> Choice:
-        """The next of `n_left` initial points: the nearest, where changes cost something; once something has failed, one at which success is likely."""
+        """The next of `n_left` initial points: the nearest, where changes cost something; the most promising, where earlier data say which; once
+        something has failed, one at which success is likely."""
+        if not len(study.failed) and study.is_foretold:
+            points = self._ground.spread(trials, 1 + N_LOOKED_AT)
+            hope = study.hope(self._domain.encode_rows(points))
+            if hope is not None:
+                return Choice(points[int(np.argmax(hope))], f"{self._ground.origin} (where earlier data are good)", {})
         if not len(study.failed):
             if around.durations is None:
                 return self._spread(trials)

@@ -41,6 +41,9 @@ ENOUGH, CAUTION = 0.7, 30.0
 """Below the first, the chance of success counts so much more: a failure costs a sample, and the improvement expected beyond
 a border is often many times that on this side of it. Where nothing is known, the chance is a half."""
 
+FORETOLD = 2
+"""Initial points where earlier data of another question say what to expect: how this one differs is seen from few."""
+
 SUCCEEDS = ""
 """The name of the model of success among the kernels; no outcome has it."""
 
@@ -102,6 +105,10 @@ class Study:
         Which length scale each column has.
     trends : mapping of outcome name to Trend
         What was expected before anything was measured.
+    n_before : int
+        How many of the completed trials are rows of earlier data of the same question.
+    is_foretold : bool
+        Whether earlier data of another question say what to expect.
     remarks : tuple of str
         What a person should know of how the trials were used.
     """
@@ -114,6 +121,8 @@ class Study:
     here: Array
     groups: Array
     trends: Mapping[str, Trend] = field(default_factory=dict)
+    n_before: int = 0
+    is_foretold: bool = False
     remarks: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Observed:
@@ -123,6 +132,18 @@ class Study:
     def merit(self) -> Array:
         """How good each completed trial is by the first objective, shape (n,), in the unit of its model."""
         return self.observed[0].scale.merit(self.observed[0].y, self.observed[0].objective)
+
+    def n_initial(self, asked: int) -> int:
+        """How many initial points are evenly spread, of those `asked` for: fewer where something is known before."""
+        left = max(0, asked - self.n_before)
+        return min(left, FORETOLD) if self.is_foretold else left
+
+    def hope(self, x: Array) -> Array | None:
+        """How good the first objective is expected to be by earlier data alone, up is better, shape (n,), at `x`, shape (n, d); None without any."""
+        first = self.observed[0]
+        if not self.is_foretold or first.name not in self.trends or (first.objective is not None and first.objective.goal == "target"):
+            return None
+        return first.scale.merit(self.trends[first.name].at(np.hstack([x, np.tile(self.here, (len(x), 1))]))[0], first.objective)
 
     def with_waiting(self, x: Array) -> Study:
         """The same, and `x`, shape (k, d), under way."""
@@ -258,7 +279,7 @@ def study_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) 
     return Study(domain, np.hstack([_points(domain, completed), beyond[done]]), observed,
                  np.hstack([_points(domain, [everything[k] for k in failed]), others]),
                  _points(domain, [t for t in trials if t.state in (TrialState.SUGGESTED, TrialState.RUNNING)]), here,
-                 _groups(domain, len(here)), trends, (*known.remarks, *remarks))
+                 _groups(domain, len(here)), trends, sum(map(readings.is_done, known.same)), bool(known.others), (*known.remarks, *remarks))
 
 
 def _points(domain: Domain, trials: Sequence[Trial]) -> Array:
