@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from lab.core.question import CampaignConfig
 
 
+MOST_TRADED = 6
+"""Objectives between which trade-offs are sought at most: with more of them nearly every sample is one."""
+
+
 def one_outcome(text: str, field: str) -> LinearConstraint:
     """A constraint on one outcome: ``film_thickness >= 200``.
 
@@ -58,11 +62,30 @@ def check_consistency(campaign: CampaignConfig) -> None:
         Naming the field, what is given, and what is allowed.
     """
     space = campaign.space
+    _check_objectives(campaign)
     _check_durations(campaign, space)
     _check_drift(campaign, space)
     _check_safety(campaign)
     _check_fidelity(campaign, space)
     _check_stop(campaign)
+
+
+def _check_objectives(campaign: CampaignConfig) -> None:
+    objectives = campaign.objectives
+    names = [one.name for one in objectives]
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        raise ValueError(f"objectives.{len(names) - 1 - names[::-1].index(twice)}.name: given {twice} twice; allowed: each outcome once")
+    if campaign.combine == "desirability":
+        if len(objectives) == 1:
+            raise ValueError("combine: given desirability with one objective; allowed: with several")
+        for number, one in enumerate(objectives):
+            if one.goal == "target" and one.tolerance is None:
+                raise ValueError(f"objectives.{number}.tolerance: given none with combine: desirability; allowed: how far from {one.target:g} a sample is worth nothing")
+            if one.goal != "target" and one.desirability is None:
+                raise ValueError(f"objectives.{number}.desirability: given none with combine: desirability; allowed: [value worth nothing, best value]")
+    elif len(objectives) > MOST_TRADED:
+        raise ValueError(f"objectives: given {len(objectives)} with combine: pareto; allowed: up to {MOST_TRADED}, or combine: desirability")
 
 
 def _check_durations(campaign: CampaignConfig, space: Space) -> None:

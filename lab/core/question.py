@@ -6,6 +6,7 @@ campaign names into it, so that the ledger holds everything that suggestions are
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -221,7 +222,14 @@ class Objective(_Model):
         if self.desirability is not None:
             worst, best = self.desirability
             if self.goal == "target" or not (worst < best if self.goal == "maximize" else best < worst):
-                raise ValueError(f"desirability: given {list(self.desirability)}; allowed: [value worth nothing, best value] of what is to be {self.goal}d")
+                allowed = "none with the goal target, which has a tolerance" if self.goal == "target" else f"[value worth nothing, best value] of what is to be {self.goal}d"
+                raise ValueError(f"desirability: given {list(self.desirability)}; allowed: {allowed}")
+            if not all(math.isfinite(end) for end in self.desirability):
+                raise ValueError(f"desirability: given {list(self.desirability)}; allowed: finite numbers")
+        if self.tolerance is not None and self.goal != "target":
+            raise ValueError(f"tolerance: given {self.tolerance:g} with the goal {self.goal}; allowed: with the goal target")
+        if self.target is not None and self.reference == self.target:
+            raise ValueError(f"reference: given {self.reference:g}, the target itself; allowed: a value on either side of it")
         return self
 
 

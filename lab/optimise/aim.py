@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.core.best import is_eligible
-from lab.core.front import boxes, hypervolume, inferred_reference
-from lab.core.merit import composite, scores
+from lab.core.best import is_eligible, means_of
+from lab.core.front import boxes, by_gain, hypervolume, inferred_reference
+from lab.core.merit import composite, merits, reference_merits, scores
 from lab.core.question import CampaignConfig, Objective
 from lab.core.space import LinearConstraint
 from lab.core.trial import Trial, TrialState
@@ -27,6 +27,9 @@ from lab.optimise.terms import JointWorth, OfOutcome, OfOutcomes, Term, Worth
 
 LEAST_DISTANCE = 1e-6
 """A target counts as met no better than this, in the unit of the models: there is always a little to improve."""
+
+N_LEADING = 8
+"""Of trade-offs, so many trials are put into an order by what they add to the front."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,21 @@ class Aim:
         return np.exp(logs) * self.unit * (1.0 if chance is None else chance)
 
     def merit(self, trials: Sequence[Trial]) -> Array:
-        """How good each completed trial was as measured, up is better, shape (n,); those that broke a constraint are all below the others."""
+        """How good each completed trial was as measured, up is better, shape (n,); those that broke a constraint are all below the others.
+
+        Of trade-offs, the one that dominates most comes first, then the one that adds most to it, and so on.
+        """
         done = [t for t in trials if t.state is TrialState.COMPLETED and t.outcome is not None]
-        means = {o.name: np.array([t.outcome.measured[o.name].mean for t in done if t.outcome is not None]) for o in self.campaign.objectives}
+        objectives = self.campaign.objectives
+        means = means_of(self.campaign, done)
         found = scores(self.campaign, means)
         eligible = np.array([is_eligible(self.campaign, t) for t in done], dtype=bool)
-        rank = np.argsort(np.argsort(found, kind="stable"), kind="stable")
-        return np.asarray(np.where(eligible, rank, rank - len(done)), dtype=float)
+        rank = np.argsort(np.argsort(found, kind="stable"), kind="stable") - np.where(eligible, 0, len(done))
+        if len(objectives) > 1 and self.campaign.combine == "pareto" and eligible.any():
+            known = merits(objectives, means)
+            leading = by_gain(known[eligible], reference_merits(objectives, known[eligible]), N_LEADING)
+            rank[np.flatnonzero(eligible)[leading]] = len(done) + np.arange(len(leading))[::-1]
+        return rank.astype(float)
 
 
 def side_of(limit: LinearConstraint, study: Study) -> tuple[str, float, float]:
@@ -155,16 +166,16 @@ def _desirable(campaign: CampaignConfig, study: Study, is_kept: Array, means: Ar
 
 
 def _trade_offs(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:
-    merits = [merit_of(objective, study) for objective in campaign.objectives]
-    known = np.column_stack([merit.of(mean) for merit, mean in zip(merits, means, strict=True)])
+    sides = [merit_of(objective, study) for objective in campaign.objectives]
+    known = np.column_stack([merit.of(mean) for merit, mean in zip(sides, means, strict=True)])
     inferred = inferred_reference(known)
-    reference = np.array([inferred[j] if o.reference is None else float(merits[j].of(np.array(study[o.name].to_unit(o.reference))))
+    reference = np.array([inferred[j] if o.reference is None else float(sides[j].of(np.array(study[o.name].to_unit(o.reference))))
                           for j, o in enumerate(campaign.objectives)])
     lower, upper, n_left_out = boxes(known, reference)
     remarks = (f"{n_left_out} points of the front not counted: those that add least",) if n_left_out else ()
     unit = float(np.prod([study[o.name].width for o in campaign.objectives]))
     words = f"a larger hypervolume beyond {', '.join(_beyond(o, study, level) for o, level in zip(campaign.objectives, reference, strict=True))}"
-    return Aim(campaign, is_kept, hypervolume(known, reference), joint_worth=HypervolumeGain(merits, lower, upper), unit=unit, words=words, remarks=remarks)
+    return Aim(campaign, is_kept, hypervolume(known, reference), joint_worth=HypervolumeGain(sides, lower, upper), unit=unit, words=words, remarks=remarks)
 
 
 def merit_of(objective: Objective, study: Study) -> Merit:
