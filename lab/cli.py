@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lab import desk
+from lab.changes import commands as change_commands
 from lab.core.channels import TABLES
 from lab.remote.commands import audit_commands, keys_commands, queue_commands
 from lab.terminal import DONE, FAILED, INTERRUPTED, errors_in_words, open_ledger
@@ -199,6 +200,7 @@ def report(
 
 
 app.add_typer(desk.app)
+app.add_typer(change_commands.app)
 app.add_typer(services.app)
 app.add_typer(queue_commands.app, name="queue")
 app.add_typer(keys_commands.app, name="keys")

@@ -82,20 +82,6 @@ def budget(
         typer.echo(change(ledger, campaign, {f"budget.{name}": value for name, value in parse_sets(changes).items()}, getpass.getuser()))
 
 
-@app.command(name="change")
-def change_question(
-    campaign: CampaignArgument,
-    changes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="cs=[0,0.5], solvent-=DMSO, 'constraints+=cs + fa <= 0.8', "
-                                                 "minimize=peak_width, stop.improvement=0.01, trials=40 (docs/files.md)")],
-) -> None:
-    """Change what a campaign asks that runs or can be resumed: ranges, choices, constraints, objectives, when it stops."""
-    with errors_in_words(), open_ledger() as ledger:
-        from lab.changes.config import change
-        from lab.files import parse_sets
-
-        typer.echo(change(ledger, campaign, parse_sets(changes), getpass.getuser()))
-
-
 @app.command()
 def removed(
     samples: Annotated[list[str], typer.Argument(metavar="SAMPLE...", help="as lab status and lab show name them")],

@@ -189,7 +189,7 @@ def test_suggestions_before_and_after_a_change_are_made_again_to_the_last_bit(le
 def test_lab_change_says_what_it_has_done(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    from lab.desk import app
+    from lab.cli import app
 
     monkeypatch.setenv("LAB_HOME", str(tmp_path))
     campaign = opened(ledger)
@@ -198,3 +198,21 @@ def test_lab_change_says_what_it_has_done(ledger: Ledger, tmp_path: Path, monkey
     done = CliRunner().invoke(app, ["budget", "film", "trials=20", "hours=null"])
     assert (done.exit_code, done.stdout.split(";")[0]) == (0, f"{campaign}: budget: trials 9 -> 20, hours 4 -> no limit")
     assert CliRunner().invoke(app, ["budget", "film", "trials=0"]).exit_code == 2
+
+
+def test_points_are_attached_edited_and_vetoed_at_a_terminal(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from lab.changes.commands import app
+
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    campaign = opened(ledger)
+    point = [f"{name}={value}" for name, value in POINT.items()]
+    done = [CliRunner().invoke(app, words) for words in (
+        ["attach", "film", *point], ["edit", "film", "1", "anneal_temperature=110"], ["veto", "film", "2", "--why", "no glass"],
+        ["attach", "film", *point, "--measured", "perovskite_fraction=0.9+-0.01"])]
+    assert [(one.exit_code, one.stdout.split(": ", 1)[1].split()[:2]) for one in done] == [(0, ["trial", str(n)]) for n in (1, 2, 2, 3)]
+    assert [trial.state.value for trial in ledger.trials(campaign)] == ["abandoned", "abandoned", "completed"]
+    assert ledger.trial(campaign, 2).outcome == Outcome({"perovskite_fraction": Measured(0.9, 0.01)})
+    for words in (["attach", "film", "cs=2"], ["veto", "film", "first"], ["edit", "film", "1"], ["attach", "film", *point, "--measured", "much"]):
+        assert CliRunner().invoke(app, words).exit_code == 2

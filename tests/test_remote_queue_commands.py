@@ -238,6 +238,18 @@ def test_budget_takes_numbers_only(gateway: StandIn, queue: Said) -> None:
     assert queue("budget", "perovskite", "films=3")[0] == 2
 
 
+def test_people_in_the_loop_have_the_same_words_far_away(gateway: StandIn, queue: Said) -> None:
+    for name in ("change", "attach", "veto", "edit"):
+        gateway.answers[f"lab_campaign_{name}"] = answers(trial=7)
+    for words in (("change", "film", "cs=[0,0.5]", "minimize=peak_width"), ("attach", "film", "cs=0.2", "--measured", "purity=0.9+-0.1"),
+                  ("veto", "film", "3", "--why", "no glass"), ("edit", "film", "3", "cs=0.1")):
+        assert queue(*words)[0] == 0
+    assert [{name: value for name, value in params.items() if name != "request"} for _, params in gateway.requests] == [
+        {"campaign": "film", "changes": {"cs": [0, 0.5], "minimize": "peak_width"}},
+        {"campaign": "film", "values": {"cs": 0.2}, "measured": {"purity": {"mean": 0.9, "sem": 0.1}}},
+        {"campaign": "film", "trial": 3, "why": "no glass"}, {"campaign": "film", "trial": 3, "values": {"cs": 0.1}}]
+
+
 def test_abort_pauses_first_where_a_plan_runs(gateway: StandIn, queue: Said) -> None:
     has(gateway, row(1, "running"))
     state = {"manager_state": "executing_queue"}

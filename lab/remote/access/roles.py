@@ -64,7 +64,7 @@ METHODS: dict[str, Method] = {
     **_reads("steward", "scientist", "lab_proposal", "lab_request"),
     # ---- ours, to change
     **_writes("scientist", "lab_campaign_submit", "lab_answer", "lab_campaign_pause", "lab_campaign_continue", "lab_campaign_stop",
-              "lab_campaign_budget", "lab_propose"),
+              "lab_campaign_budget", "lab_propose", "lab_campaign_change", "lab_campaign_attach", "lab_campaign_veto", "lab_campaign_edit"),
     **_writes("operator", "lab_approve", "lab_reject", "lab_retry", "lab_dismiss"),
 }
 

@@ -171,7 +171,36 @@ class Asking:
         given = {"trials": trials, "failures": failures, "hours": hours}
         return self.send_request(method="lab_campaign_budget", params={"campaign": campaign, **{k: v for k, v in given.items() if v is not None}})
 
+    def change(self, campaign: str, changes: Mapping[str, Any]) -> Answer:
+        """Change what a campaign asks, also while it runs.
+
+        Parameters
+        ----------
+        changes : mapping of str to value
+            As `lab change` takes them: ``{"cs": [0, 0.5], "constraints+": "cs + fa <= 0.8", "minimize": "peak_width", "trials": 40}``.
+        """
+        return self.send_request(method="lab_campaign_change", params={"campaign": campaign, "changes": dict(changes)})
+
     # ------------------------------------------------------------------------------------------- points of one's own
+
+    def attach(self, campaign: str, values: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> int:
+        """Have a campaign try a point before anything else is suggested; returns the number of its trial.
+
+        Parameters
+        ----------
+        measured : mapping, optional
+            What was found of it elsewhere, ``{outcome: {"mean": m, "sem": s}}``: the campaign learns from it, and tries nothing.
+        """
+        params = {"campaign": campaign, "values": dict(values), **({} if measured is None else {"measured": dict(measured)})}
+        return int(self.send_request(method="lab_campaign_attach", params=params)["trial"])
+
+    def veto(self, campaign: str, trial: int, why: str = "") -> Answer:
+        """Take back a suggestion that has not begun."""
+        return self.send_request(method="lab_campaign_veto", params={"campaign": campaign, "trial": trial, "why": why})
+
+    def edit(self, campaign: str, trial: int, values: Mapping[str, Any]) -> int:
+        """Have another point tried in place of a suggestion that has not begun; returns the number of the new trial."""
+        return int(self.send_request(method="lab_campaign_edit", params={"campaign": campaign, "trial": trial, "values": dict(values)})["trial"])
 
     def propose(self, campaign: str, values: Mapping[str, Any]) -> int:
         """Ask a campaign with ``optimizer: {engine: remote}`` to try a point; returns the proposal's number, for `outcome`."""

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lab.core.errors import ConfigError
-from lab.terminal import BAD_INPUT, errors_in_words, show
+from lab.remote.commands import change_commands
+from lab.remote.commands.connection import CampaignArgument, Context, laboratory_of, say
+from lab.terminal import show
 
 if TYPE_CHECKING:
     from lab.remote.client.laboratory import Laboratory
 
 app = typer.Typer(help="Queue plans and campaigns in a laboratory, here or far away; watch them; fetch their data.", no_args_is_help=True)
+app.add_typer(change_commands.app)
 
-Context = typer.Context
 ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="its id, its number, the unique end of its id, or: last (your newest)")]
-CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="id, the unique beginning of one, or a name (its newest)")]
 MaybeCampaign = Annotated[str | None, typer.Argument(metavar="[CAMPAIGN]", help="a campaign of yours; default: the queue (operators)")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
@@ -46,7 +46,7 @@ def queue(
 @app.command()
 def status(context: Context, as_json: JsonOption = False) -> None:
     """Whom the laboratory takes you for, and what its worker and its queue do."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.commands.queue_tables import render_status
 
         found = {"you": lab.whoami(), **lab.status(), "laboratory": lab.standing()}
@@ -56,7 +56,7 @@ def status(context: Context, as_json: JsonOption = False) -> None:
 @app.command(name="list")
 def list_items(context: Context, as_json: JsonOption = False) -> None:
     """What runs, what comes next and how long it takes, what waits for an operator, what was interrupted."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.commands.queue_tables import render_queue
 
         queue = lab.standing()["queue"]
@@ -72,7 +72,7 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """What has ended, and how."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.commands.queue_tables import render_history
 
         show(lab.items(states=ENDS, user=user, limit=last), render_history, as_json)
@@ -81,7 +81,7 @@ def history(
 @app.command()
 def plans(context: Context, name: Annotated[str | None, typer.Argument(metavar="[PLAN]")] = None, as_json: JsonOption = False) -> None:
     """The plans that you may queue: parameters, units, limits, defaults."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.commands.queue_tables import render_plans
 
         found = lab.plans_allowed()["plans_allowed"]
@@ -93,7 +93,7 @@ def plans(context: Context, name: Annotated[str | None, typer.Argument(metavar="
 @app.command()
 def item(context: Context, item: ItemArgument, as_json: JsonOption = False) -> None:
     """One item with all of its parameters, and what became of it."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.commands.queue_tables import render_item
 
         show(_find(lab, item), render_item, as_json)
@@ -106,7 +106,7 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Progress, live table and results as they come; goes on through restarts of either side."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.commands.watching import watch as look
 
         raise typer.Exit(look(lab, None if target is None else _item_or_campaign(lab, target), as_json))
@@ -126,7 +126,7 @@ def add(
     """Queue a plan under your name; types, names, ranges and limits are checked before it enters the queue."""
     from lab.remote.commands.arguments import parameters
 
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         given = parameters(words or [])
         answer = lab.item_add({"item_type": "plan", "name": plan, "kwargs": given}, pos="front" if is_front else None)
         _say_queued(answer, plan, as_json)
@@ -140,14 +140,14 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Queue a campaign; it is rehearsed there before it enters the queue."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         _say_queued(lab.submit(campaign, assignments or []), campaign.stem, as_json)
 
 
 @app.command()
 def move(context: Context, item: ItemArgument, place: Annotated[str, typer.Argument(metavar="PLACE", help="1, 2, ..., front or back")]) -> None:
     """Move an item within the queue."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         if place not in ("front", "back") and not (place.isdecimal() and int(place) > 0):
             raise ConfigError("command line", "PLACE", repr(place), "1, 2, ..., front or back")
         row = _that_is(_find(lab, item), "queued")
@@ -158,7 +158,7 @@ def move(context: Context, item: ItemArgument, place: Annotated[str, typer.Argum
 @app.command()
 def remove(context: Context, items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="lab queue list")]) -> None:
     """Take items back that have not begun."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         for given in items:
             row = _that_is(_find(lab, given), "queued", "waiting")
             lab.item_remove(uid=row["uid"] or row["id"])
@@ -168,14 +168,14 @@ def remove(context: Context, items: Annotated[list[str], typer.Argument(metavar=
 @app.command()
 def answer(context: Context, question: Annotated[int, typer.Argument(help="its number")], choice: Annotated[str, typer.Argument()]) -> None:
     """Answer a question of a campaign of yours; the first answer counts."""
-    with _laboratory(context) as lab:
-        _say(lab.answer(question, choice), f"question {question}: {choice}")
+    with laboratory_of(context) as lab:
+        say(lab.answer(question, choice), f"question {question}: {choice}")
 
 
 @app.command()
 def campaigns(context: Context, campaign: Annotated[str | None, typer.Argument(metavar="[CAMPAIGN]")] = None, as_json: JsonOption = False) -> None:
     """Campaigns that you may see; or one, with its trials, results and questions."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.records.render import render_campaigns
         from lab.remote.commands.queue_tables import render_campaign
 
@@ -193,7 +193,7 @@ def data(
     form: Annotated[str, typer.Option("--format", help="csv, parquet or hdf5; html: the report of a campaign")] = "csv",
 ) -> None:
     """Fetch the data of a campaign or an item into a file."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.client.fetching import SUFFIXES, save
 
         if form not in SUFFIXES:
@@ -211,8 +211,8 @@ def budget(
     """Change what a campaign of yours may still use, also while it runs."""
     from lab.remote.commands.arguments import parameters
 
-    with _laboratory(context) as lab:
-        _say(lab.budget(campaign, **_amounts(parameters(changes))), f"{campaign}: {' '.join(changes)}")
+    with laboratory_of(context) as lab:
+        say(lab.budget(campaign, **_amounts(parameters(changes))), f"{campaign}: {' '.join(changes)}")
 
 
 # ------------------------------------------------------------------------------------------------------- to direct it
@@ -221,103 +221,85 @@ def budget(
 @app.command()
 def start(context: Context) -> None:
     """Let the queue run (operators)."""
-    with _laboratory(context) as lab:
-        _say(lab.queue_start(), "the queue is on")
+    with laboratory_of(context) as lab:
+        say(lab.queue_start(), "the queue is on")
 
 
 @app.command()
 def stop(context: Context, campaign: MaybeCampaign = None) -> None:
     """Stop the queue after the item that runs (operators); or a campaign of yours, after the samples in the machine."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         if campaign is None:
-            _say(lab.queue_stop(), "the queue stops after the item that runs")
+            say(lab.queue_stop(), "the queue stops after the item that runs")
         else:
-            _say(lab.campaign_stop(campaign), f"{campaign} stops after the samples in the machine")
+            say(lab.campaign_stop(campaign), f"{campaign} stops after the samples in the machine")
 
 
 @app.command()
 def pause(context: Context, campaign: MaybeCampaign = None) -> None:
     """Pause what runs, where it may be paused (operators); or a campaign of yours."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         if campaign is None:
-            _say(lab.re_pause(), "asked to pause; go on with lab queue resume, or end it with lab queue abort")
+            say(lab.re_pause(), "asked to pause; go on with lab queue resume, or end it with lab queue abort")
         else:
-            _say(lab.campaign_pause(campaign), f"{campaign} pauses; go on with lab queue resume {campaign}")
+            say(lab.campaign_pause(campaign), f"{campaign} pauses; go on with lab queue resume {campaign}")
 
 
 @app.command()
 def resume(context: Context, campaign: MaybeCampaign = None) -> None:
     """Go on after a pause."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         if campaign is None:
-            _say(lab.re_resume(), "it goes on")
+            say(lab.re_resume(), "it goes on")
         else:
-            _say(lab.campaign_continue(campaign), f"{campaign} goes on")
+            say(lab.campaign_continue(campaign), f"{campaign} goes on")
 
 
 @app.command()
 def abort(context: Context) -> None:
     """End the item that runs, now (operators). The instruments are left safe, and the item stands as aborted."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         is_running = bool(lab.items(states=["running"]))
-        _say(lab.abort(), "aborted" if is_running else "no item was running")
+        say(lab.abort(), "aborted" if is_running else "no item was running")
 
 
 @app.command()
 def approve(context: Context, item: ItemArgument) -> None:
     """Let an item into the queue that waits for an operator's word: exactly what is shown."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         from lab.remote.commands.queue_tables import render_item
 
         row = _find(lab, item)
         show(row, render_item, as_json=False)
-        _say(lab.approve(row["id"], row["digest"]), f"{row['id']} is approved, and queued")
+        say(lab.approve(row["id"], row["digest"]), f"{row['id']} is approved, and queued")
 
 
 @app.command()
 def reject(context: Context, item: ItemArgument, why: Annotated[list[str], typer.Argument(metavar="WHY...")]) -> None:
     """Refuse an item that waits for an operator's word."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         row = _find(lab, item)
-        _say(lab.reject(row["id"], " ".join(why)), f"{row['id']} is rejected")
+        say(lab.reject(row["id"], " ".join(why)), f"{row['id']} is rejected")
 
 
 @app.command()
 def retry(context: Context, item: ItemArgument) -> None:
     """Make an item again that was interrupted or has failed; a campaign goes on where it was."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         row = _find(lab, item)
         made = lab.retry(row["id"])
-        _say(made, f"{row['id']} is made again{_as_item(made)}")
+        say(made, f"{row['id']} is made again{_as_item(made)}")
 
 
 @app.command()
 def dismiss(context: Context, item: ItemArgument) -> None:
     """Leave an item as it is that was interrupted."""
-    with _laboratory(context) as lab:
+    with laboratory_of(context) as lab:
         row = _find(lab, item)
-        _say(lab.dismiss(row["id"]), f"{row['id']} is left as it is")
+        say(lab.dismiss(row["id"]), f"{row['id']} is left as it is")
 
 
 # --------------------------------------------------------------------------------------------------------------- parts
-
-
-@contextmanager
-def _laboratory(context: Context) -> Iterator[Laboratory]:
-    """The laboratory that is meant; its refusals in words: 2 when what was given has to be changed, else 1."""
-    with errors_in_words():
-        from lab.remote.client.laboratory import Refused, connect
-        from lab.remote.commands.queue_tables import plain, problem_lines
-
-        address, key = context.obj
-        with connect(address, key, status_polling_period=0.2) as lab:
-            try:
-                yield lab
-            except Refused as error:
-                lines = [plain(line) for line in str(error).splitlines()]
-                lines += [line for line in problem_lines(error.problems) if not any(line in said for said in lines)]
-                typer.echo("\n".join(lines if error.problems else [f"lab: {lines[0]}", *lines[1:]]), err=True)
-                raise typer.Exit(BAD_INPUT if error.problems else 1) from error
 
 
 def _find(lab: Laboratory, given: str) -> dict[str, Any]:
@@ -358,14 +340,6 @@ def _amounts(given: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, bool) or not isinstance(value, int if name != "hours" else int | float):
             raise ConfigError("command line", name, repr(value), "a number" if name == "hours" else "a whole number")
     return dict(given)
-
-
-def _say(answer: Mapping[str, Any], words: str) -> None:
-    """What was done; and what the laboratory has to say about it."""
-    from lab.remote.commands.queue_tables import plain
-
-    said = plain(answer.get("msg") or "")
-    typer.echo(f"{words}{': ' if said else ''}{said}")
 
 
 def _as_item(answer: Mapping[str, Any]) -> str:

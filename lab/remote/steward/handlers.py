@@ -10,13 +10,24 @@ from lab.home import Home
 from lab.records.ledger import Ledger
 from lab.remote.registry.plan_checks import Plans
 from lab.remote.registry.rehearser import Rehearser
-from lab.remote.steward import campaigns_desk, data_desk, decisions_desk, history, items_desk, plans_desk, running_desk, standing
+from lab.remote.steward import (
+    campaigns_desk,
+    changes_desk,
+    data_desk,
+    decisions_desk,
+    history,
+    items_desk,
+    plans_desk,
+    running_desk,
+    standing,
+)
 from lab.remote.steward.campaigns_on_record import CampaignsOnRecord
 from lab.remote.steward.service import Handler
 
 METHODS_HERE: dict[str, Handler] = {
     **items_desk.METHODS_HERE, **decisions_desk.METHODS_HERE, **running_desk.METHODS_HERE, **standing.METHODS_HERE,
-    **history.METHODS_HERE, **plans_desk.METHODS_HERE, **campaigns_desk.METHODS_HERE, **data_desk.METHODS_HERE}
+    **history.METHODS_HERE, **plans_desk.METHODS_HERE, **campaigns_desk.METHODS_HERE, **changes_desk.METHODS_HERE,
+    **data_desk.METHODS_HERE}
 """Method -> (steward, who, params) -> answer."""
 
 
