@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lab.changes.config import change
 from lab.core.clock import WallClock
 from lab.core.digest import digest_of
 from lab.files import load_campaign, load_lab
@@ -132,7 +132,7 @@ def test_a_campaign_is_an_item_that_people_pause_and_continue_and_whose_budget_t
     ledger.request(name, "pause", "bob")
     laboratory.wait(lambda now: now["manager_state"] == "paused")
     assert (ledger.item(item).state, ledger.campaign(name).status) == ("running", "running")
-    ledger.request(name, "budget", "bob", json.dumps({"trials": 1}))
+    change(ledger, name, {"trials": 1}, "bob")
     ledger.request(name, "continue", "bob")
     laboratory.wait(lambda now: now["manager_state"] != "paused")
     assert laboratory.ended(item).state == "completed"
