@@ -51,8 +51,8 @@ lint: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	@$(BIN)/python -m benchmarks
 
-bench-optimizer: $(VENV)/.installed-test ## PROBLEMS=a,b ENGINES=x,y SEEDS=20; goes on where it was interrupted; peers: pip install '.[bench]'
-	@$(BIN)/python -m benchmarks.optimizer $${PROBLEMS:+--problems $$PROBLEMS} $${ENGINES:+--engines $$ENGINES} --seeds $${SEEDS:-20}
+bench-optimizer: $(VENV)/.installed-test ## PROBLEMS=a,b ENGINES=x,y SEEDS=20 MINUTES=60; goes on where it was interrupted; peers: pip install '.[bench]'
+	@$(BIN)/python -m benchmarks.optimizer $${PROBLEMS:+--problems $$PROBLEMS} $${ENGINES:+--engines $$ENGINES} --seeds $${SEEDS:-20} $${MINUTES:+--minutes $$MINUTES}
 
 clean:
 	rm -rf $(VENV) .venv-tickit build *.egg-info

@@ -425,7 +425,7 @@ def test_the_short_form_runs_two_seeds_draws_them_and_runs_nothing_again(tmp_pat
     assert main(short) == 0
     said = capsys.readouterr().out
     assert said.startswith("2 runs, 2 of them on file")
-    assert "blop is not installed" in said
+    assert "not run: blop: blop is not installed (pip install '.[bench]') (switching-hartmann3)" in said
 
 
 def test_after_its_minutes_the_bench_begins_no_further_run(tmp_path):

@@ -92,7 +92,9 @@ def _wanted(chosen: Sequence[Problem], names: Sequence[str], n_seeds: int, obsta
 def _report(rows: Rows, names: Sequence[str], chosen: Sequence[str], obstacles: dict[tuple[str, str], str], picture: Path) -> None:
     shown = [row for row in rows.read() if row.problem in names and row.engine in chosen]
     results = summary.collect(shown)
-    Console(width=None if sys.stdout.isatty() else 190).print(summary.table(results, obstacles))
+    Console(width=None if sys.stdout.isatty() else 190).print(summary.table(results))
+    for line in summary.left_out(results, obstacles):
+        print(line)
     show(summary.figures(results))
     from benchmarks.optimizer import plot  # matplotlib takes two seconds to import
 

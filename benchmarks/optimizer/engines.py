@@ -173,7 +173,7 @@ def _own_obstacle(engine: str, problem: Problem) -> str:
     try:
         problem.campaign(OURS[engine], 0, engine == IGNORING)
     except ValidationError as error:
-        return "; ".join(str(one["msg"]) for one in error.errors())
+        return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
     return ""
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 from scipy.stats import mannwhitneyu
 
@@ -149,8 +148,8 @@ def subject(results: Iterable[Result]) -> str:
     return next((name for name in OURS if name in run), next(iter(OURS)))
 
 
-def table(results: Sequence[Result], obstacles: Mapping[tuple[str, str], str]) -> Table:
-    """One line for each problem and engine; those that could not be run say why."""
+def table(results: Sequence[Result]) -> Table:
+    """One line for each problem and engine."""
     peers = best_peers(results)
     view = Table(title=f"quartiles over the seeds (25 / 50 / 75 %); ratio of medians to the best peer's, regrets below {TIE:g} counting as {TIE:g}",
                  title_justify="left")
@@ -158,11 +157,19 @@ def table(results: Sequence[Result], obstacles: Mapping[tuple[str, str], str]) -
         view.add_column(name, no_wrap=name != "version")
     for name in ("seeds", "regret", "top 5 % found", "ratio", "failures", "beyond limit", "CPU ms"):
         view.add_column(name, justify="right")
-    for result in sorted(results, key=lambda r: r.problem):
+    for result in sorted(results, key=lambda r: (r.problem, r.score)):
         view.add_row(*_cells(result, peers.get(result.problem)))
-    for (problem, engine), why in sorted(obstacles.items()):
-        view.add_row(problem, engine, escape(why), style="dim")
     return view
+
+
+def left_out(results: Iterable[Result], obstacles: Mapping[tuple[str, str], str]) -> list[str]:
+    """Which engines could not be run, why, and on what; those that have rows from elsewhere are no news."""
+    run = {(result.problem, result.engine) for result in results}
+    found: dict[tuple[str, str], list[str]] = {}
+    for (problem, engine), why in obstacles.items():
+        if (problem, engine) not in run:
+            found.setdefault((engine, why), []).append(problem)
+    return [f"not run: {engine}: {why} ({', '.join(problems)})" for (engine, why), problems in sorted(found.items())]
 
 
 def _cells(result: Result, peer: Result | None) -> list[str]:
