@@ -20,7 +20,9 @@ from lab.core.space import ChoiceParameter, Parameter, RangeParameter, Space, Va
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.current import Current
 from lab.ends import End, spent
+from lab.optimise.stopping import verdict
 from lab.questions import Question, Watch
+from lab.recommended import recommended
 from lab.records.documents import RunReferences
 from lab.records.ledger import Ledger
 from lab.records.rows import Known
@@ -190,6 +192,8 @@ class Campaign:
                            if former.ended_lab_s is not None)
         self.unexpected: Exception | None = None
         self.end: End | None = None
+        self.recommended: Mapping[str, Any] | None = None
+        """What it recommends (`lab.recommended`), once it is done or has failed."""
 
     # ------------------------------------------------------------------------------------- what the dispatcher asks
 
@@ -331,6 +335,9 @@ class Campaign:
             self._thread.shutdown(wait=True)
             self._questions.close()
             self.ledger.close_campaign(self.id, end.status, end.cause)  # type: ignore[arg-type]
+            if end.status != "interrupted":
+                self.recommended = recommended(self.config, self.trials)
+                self.ledger.note(self.id, "recommended", self.recommended["words"])
         finally:
             self._reporter.closed(self)
 
@@ -359,6 +366,10 @@ class Campaign:
         optimizer = self._current.optimizer(known)
         if optimizer is None:
             return self._proposed(known.basis)
+        enough = verdict(self.config, known.trials) if self.config.stop is not None else ""
+        if enough:
+            self.stop(enough)
+            return None
         began = time.monotonic()
         try:
             suggestion = optimizer.suggest(known.trials)[0]

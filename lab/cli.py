@@ -18,6 +18,7 @@ from lab.up import commands as services
 
 if TYPE_CHECKING:
     from lab.core.config import LabConfig
+    from lab.records.ledger import Ledger
 
 CONSOLE_LAB = Path("examples/lab.yaml")
 """What the console opens when no file is named."""
@@ -179,7 +180,7 @@ def show(
         if csv is not None:
             export.trials_to_csv(ledger, ledger.campaign(campaign).id, csv)
             typer.echo(f"wrote {csv}", err=True)
-        show_data(report.summary(ledger, campaign), report.render_summary, as_json)
+        show_data(_with_recommendation(ledger, report.summary(ledger, campaign)), report.render_summary, as_json)
 
 
 @app.command()
@@ -213,6 +214,17 @@ def main() -> None:
 
 
 # --------------------------------------------------------------------------------------------------- parts
+
+
+def _with_recommendation(ledger: Ledger, data: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a campaign, and what it recommends so far; nothing of one whose file another version wrote, or that has no outcome."""
+    if data["best"] is None:
+        return data
+    from lab.core.question import CampaignConfig
+    from lab.recommended import recommended
+
+    config = CampaignConfig.model_validate_json(ledger.campaign(data["campaign"]).config)
+    return {**data, "recommended": recommended(config, ledger.trials(data["campaign"]))}
 
 
 def _end(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:

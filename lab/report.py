@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from lab.core.trial import TrialState
 from lab.progress import point
@@ -32,6 +33,7 @@ def result_of(campaign: Campaign, end: End) -> dict[str, Any]:
             "outcomes": {name: {"mean": m.mean, "sem": m.sem} for name in campaign.config.outcome_names
                          if (m := best.outcome.measured.get(name)) is not None},
         },
+        "recommended": campaign.recommended,
         "wall_s": round(campaign.wall_s, 3),
         "lab_s": round(campaign.lab_s, 1),
         "makespan_s": round(used.makespan_s, 1),
@@ -63,6 +65,8 @@ def say_end(console: Console, result: dict[str, Any], home: Home) -> None:
         for name, value in best["outcomes"].items():
             error = f" ± {value['sem']:.2g}" if value["sem"] is not None else ""
             console.print(f"             {name} [bold]{value['mean']:.4g}{error}[/]")
+    if result["recommended"] is not None:
+        console.print(f"  recommends {escape(result['recommended']['words'])}")
     path = os.path.relpath(home.path)
     console.print(f"  data       {path}/ledger.sqlite   {path}/runs/")
     console.print(f"             {path}/frames/{result['campaign']}/")

@@ -34,12 +34,13 @@ class Optimizer:
 
     def __init__(self) -> None:
         self.asked: list[list[Trial]] = []
+        self.thought: Mapping[str, Any] = {}
         self.before: Callable[[], object] = lambda: None
 
     def suggest(self, trials: Sequence[Trial], n: int = 1) -> list[Suggestion]:
         self.asked.append(list(trials))
         self.before()
-        return [Suggestion({"cs": 0.2, "fa": 0.8, "ma": 0.0, "anneal_temperature": 100.0 + len(trials)}, "test", 0.1)]
+        return [Suggestion({"cs": 0.2, "fa": 0.8, "ma": 0.0, "anneal_temperature": 100.0 + len(trials)}, "test", 0.1, self.thought)]
 
 
 class Reporter:

@@ -467,3 +467,44 @@ def test_a_campaign_that_is_given_more_to_do_as_it_ends_can_be_resumed(record: R
     assert not campaign.may_begin()
     change(record.ledger, campaign.id, {"trials": 2}, "ann")
     assert campaign.concluded().status == "interrupted" and f"lab resume {campaign.id}" in campaign.concluded().cause
+
+
+# ------------------------------------------------------------------------------------------- enough, and what follows
+
+
+def test_a_campaign_ends_when_its_suggestions_promise_too_little(record: Record) -> None:
+    campaign = record.campaign(stop={"improvement": 0.01, "times": 2}, optimizer={"engine": "botorch"}, budget={"trials": 9, "failures": 2})
+    record.optimizer.thought = {"kernels": {}, "improvement": 0.001}
+    for _ in range(2):
+        measured(campaign, begun(campaign)[0])
+    assert thought(campaign) is None and not campaign.may_begin()
+    assert campaign.concluded() == End("done", "expected improvement of perovskite_fraction below 0.01 (2 suggestions in a row, the last one: 0.001)")
+
+
+def test_a_campaign_that_is_done_recommends_what_is_expected_to_be_best(record: Record) -> None:
+    campaign = record.campaign(budget={"trials": 2, "failures": 2})
+    for _ in range(2):
+        measured(campaign, begun(campaign)[0])
+    campaign.close(campaign.concluded())
+    assert campaign.recommended is not None and campaign.recommended["best"]["trial"] in (1, 2)
+    assert [one.text for one in record.ledger.events(campaign.id) if one.kind == "recommended"] == [campaign.recommended["words"]]
+    assert "is expected to give perovskite_fraction" in campaign.recommended["words"]
+
+
+def test_a_mistake_in_a_model_costs_the_recommendation_and_not_the_end(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise ZeroDivisionError("of a library")
+
+    monkeypatch.setattr("lab.optimise.recommend.recommend", broken)
+    campaign = record.campaign(budget={"trials": 1, "failures": 2})
+    measured(campaign, begun(campaign)[0])
+    campaign.close(campaign.concluded())
+    assert record.ledger.campaign(campaign.id).status == "done"
+    assert campaign.recommended is not None and campaign.recommended["words"] == "nothing can be recommended: ZeroDivisionError: of a library"
+
+
+def test_a_campaign_that_is_interrupted_recommends_nothing_yet(record: Record) -> None:
+    campaign = record.campaign()
+    measured(campaign, begun(campaign)[0])
+    campaign.close(End("interrupted", "SIGINT"))
+    assert campaign.recommended is None

@@ -65,7 +65,7 @@ def _use(data: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _heading(data: Mapping[str, Any]) -> Iterator[Text]:
     yield Text.assemble((data["campaign"], "bold"), "  ", state_cell(data["status"]), f"  {data['cause']}" if data["cause"] else "")
     n = data["trials"]
-    if data["objectives"]:
+    if data.get("objectives"):
         yield Text(f"seeks to {' and '.join(map(_goal, data['objectives']))}")
     yield Text(f"began {moment(data['started'])}, took {duration(data['wall_s'])} on the wall, {duration(data['lab_s'])} of laboratory time")
     yield Text(f"trials: {', '.join(f'{count} {state}' for state, count in n.items() if count) or 'none'}")
@@ -73,6 +73,9 @@ def _heading(data: Mapping[str, Any]) -> Iterator[Text]:
     if best is not None:
         yield Text.assemble("best: ", (_values({**best["planned"], **best["executed"]}), "bold"), f"  {_outcomes(best['outcomes'])}"
                             f"  (trial {best['trial']})")
+    told = data.get("recommended")
+    if told is not None:
+        yield Text(f"recommends: {told['words']}")
 
 
 def _trials(data: Mapping[str, Any]) -> Table:
