@@ -49,11 +49,13 @@ def check_question(lab: LabConfig, campaign: CampaignConfig, *, lab_file: str, c
     ConfigError
         As `prepare`.
     """
-    from lab.optimise.feasible import check_feasible
+    from lab.optimise.feasible import check_question
 
     translation = Translation(campaign, lab, campaign_file)
     try:
-        check_feasible(campaign.space)
+        check_question(campaign)
+    except ConfigError as error:  # of structures, by the engine's own name for the file
+        raise ConfigError(campaign_file, error.field, error.given, error.allowed) from error
     except ValueError as error:
         field, _, said = str(error).partition(": given ")
         given, _, allowed = said.partition("; allowed: ")

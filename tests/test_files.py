@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,6 @@ def test_a_wrong_parameter_is_refused(tmp_path: Path, parameter: dict[str, Any],
     [
         ("cs + fa + mb == 1", r"constraints\.0: given 'cs \+ fa \+ mb == 1': mb is not known; allowed: numbers, cs, fa, ma, anneal_temperature, sqrt"),
         ("cs * fa == 1", r"constraints\.0: given 'cs \* fa == 1'; allowed: an equality of linear expressions"),
-        ("cs * fa <= 1", r"optimizer\.engine: given ax with constraints that are not linear; allowed: botorch"),
         ("cs < 1", r"allowed: one comparison with <=, >= or =="),
         ("import os", r"allowed: an expression such as"),
     ],
@@ -111,6 +111,27 @@ def test_a_constraint_that_cannot_be_kept_is_refused(tmp_path: Path, constraint:
 def test_constraints_that_cannot_be_met_are_named(tmp_path: Path) -> None:
     config = campaign(tmp_path, constraints=["cs + fa + ma == 1", "cs >= 0.7", "fa >= 0.7"])
     with pytest.raises(ConfigError, match=r"campaign\.yaml: constraints: given .*cs >= 0\.7; fa >= 0\.7.*cannot be met"):
+        prepared(config)
+
+
+def test_constraints_of_any_shape_that_nothing_keeps_are_refused(tmp_path: Path) -> None:
+    config = campaign(tmp_path, constraints=["cs + fa + ma == 1", "cs * fa >= 0.3"])
+    with pytest.raises(ConfigError, match=r"campaign\.yaml: constraints: given .*cs \* fa >= 0\.3: no point was found that keeps them all within cs 0\.\.1"):
+        prepared(config)
+
+
+def test_candidates_none_of_which_keeps_the_constraints_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "pool.csv").write_text("cs,fa,ma,anneal_temperature\n0.5,0.5,0.5,100\n")
+    config = campaign(tmp_path, candidates={"file": "pool.csv"}, optimizer={"engine": "botorch"})
+    with pytest.raises(ConfigError, match=r"campaign\.yaml: candidates: given 1 rows, none of which keeps cs \+ fa \+ ma == 1; allowed: at least one that does"):
+        prepared(config)
+
+
+def test_structures_that_cannot_be_read_are_refused_with_the_campaigns_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
+    solvent = {"name": "solvent", "type": "choice", "values": ["DMF", "DMSO"], "sets": "carrier", "smiles": {"DMF": "CN(C)C=O", "DMSO": "CS(C)=O"}}
+    config = campaign(tmp_path, parameters=[*campaign(tmp_path).model_dump(mode="json")["parameters"], solvent], settings={"carrier_volume_ml": 0.2})
+    with pytest.raises(ConfigError, match=r"campaign\.yaml: parameters\.solvent\.smiles: given structures, and RDKit is not installed"):
         prepared(config)
 
 

@@ -51,6 +51,27 @@ def test_a_liquid_with_the_unit_ml_is_a_volume_and_a_carrier_is_added_to_it() ->
     assert found.shares == {}
 
 
+def test_a_fixed_share_and_a_fixed_setting_reach_the_order_of_every_sample() -> None:
+    config = perovskite(parameters=[{"name": "cs", "type": "range", "bounds": [0, 1]}, {"name": "fa", "type": "range", "bounds": [0, 1]},
+                                    {"name": "ma", "type": "fixed", "value": 0.1}, {"name": "anneal_temperature", "type": "fixed", "value": 140}])
+    found = order(translation(config), {"cs": 0.2, "fa": 0.7, "ma": 0.1, "anneal_temperature": 140})
+    assert found.shares == {"cs": 0.2, "fa": 0.7, "ma": 0.1}
+    assert found.settings["anneal_temperature"] == 140
+
+
+@pytest.mark.parametrize("number, value, message", [
+    (2, -0.1, r"parameters\.2\.value: given \[-0\.1\]; allowed: shares from 0 up"),
+    (2, "little", r"parameters\.2\.type: given fixed; allowed: range, or fixed to a number"),
+    (3, 900, r"parameters\.3\.value: given 900 degC; allowed: "),
+])
+def test_a_fixed_value_that_no_instrument_can_execute_is_refused(number: int, value: Any, message: str) -> None:
+    parameters: list[dict[str, Any]] = [{"name": name, "type": "range", "bounds": [0, 1]} for name in ("cs", "fa", "ma")]
+    parameters.append({"name": "anneal_temperature", "type": "range", "bounds": [60, 180]})
+    parameters[number] = {"name": parameters[number]["name"], "type": "fixed", "value": value}
+    with pytest.raises(ConfigError, match=message):
+        translation(perovskite(parameters=parameters, constraints=["cs + fa + ma == 1"] if number != 2 else ["cs + fa <= 1"]))
+
+
 def test_a_carrier_that_is_no_loaded_liquid_is_refused() -> None:
     config = [{"name": "cs", "type": "range", "bounds": [0, 2], "unit": "mL"},
               {"name": "solvent", "type": "choice", "values": ["DMF", "water"], "sets": "carrier"}]

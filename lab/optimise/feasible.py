@@ -6,8 +6,10 @@ import numpy as np
 from scipy.optimize import Bounds, milp
 from scipy.optimize import LinearConstraint as Rows
 
+from lab.core.question import CampaignConfig
 from lab.core.space import LinearConstraint, Space
 from lab.optimise.domain import Domain
+from lab.optimise.pool import Pool
 from lab.optimise.sampling import some_allowed
 
 
@@ -28,6 +30,22 @@ def check_feasible(space: Space) -> None:
         raise ValueError(f"constraints: given {'; '.join(map(str, space.all_constraints))}: no point was found that keeps them all within "
                          f"{_bounds(space, {name for c in space.all_constraints for name in c.names})}; "
                          f"allowed: constraints that leave at least one point")
+
+
+def check_question(campaign: CampaignConfig) -> None:
+    """Refuse a campaign of which nothing could be suggested: see `check_feasible`; of candidates, one row has to keep the constraints.
+
+    Raises
+    ------
+    ValueError
+        As `check_feasible`, or naming the candidates.
+    ConfigError
+        For structures of a choice that cannot be read.
+    """
+    check_feasible(campaign.space)
+    domain = Domain(campaign.space)
+    if campaign.candidates is not None:
+        Pool(domain, campaign.candidates)
 
 
 def _conflict(space: Space, constraints: list[LinearConstraint]) -> ValueError:

@@ -14,7 +14,7 @@ from lab.translation import VOLUME_UNITS, Translation
 from plans.recipes import RECIPES
 
 MOST: Mapping[str, int] = {"parameters": 24, "constraints": 40, "outcome_constraints": 20, "objectives": 4, "settings": 40, "liquids": 40,
-                           "recovery.rules": 50, "optimizer.points": 400}
+                           "recovery.rules": 50, "optimizer.points": 400, "candidates.rows": 5000}
 """How many of each a campaign may have: beyond this, the space cannot be looked through in time."""
 
 FILE = "campaign"
