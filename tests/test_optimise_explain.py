@@ -250,6 +250,13 @@ def test_a_thought_is_told_against_what_was_the_best_then() -> None:
         "model of 1000 of 1200 trials")
 
 
+def test_what_a_sample_costs_how_safe_it_is_and_how_sure_the_best_one_is_are_told() -> None:
+    thought = {"aim": "y above 0.88", "seconds": 720.0, "safe": 0.97, "confidence": {"within": 0.02, "probability": 0.93}}
+    assert why(CAMPAIGN, Trial(1, TrialState.SUGGESTED, {"x": 0.7}, thought=thought), None) == (
+        "sought y above 0.88; takes some 12 min, safe with a probability of 97 %, "
+        "the recommended point was within 0.02 of the best with a probability of 93 %")
+
+
 @pytest.mark.parametrize("thought", [{"expected": "lots"}, {"expected": {"y": [None, 1]}, "alternatives": [3], "remarks": 4}, {"success": True}])
 def test_a_thought_of_another_version_is_told_as_far_as_it_is_understood(thought: dict[str, object]) -> None:
     assert why(CAMPAIGN, Trial(0, TrialState.SUGGESTED, {"x": 0.5}, origin="botorch", thought=thought), None) == "why this point is not on record"
@@ -300,6 +307,17 @@ def test_what_is_measured_and_not_chosen_has_a_curve_as_far_as_it_was_seen() -> 
     humidity, time = told.beyond
     assert (humidity.name, min(humidity.values), max(humidity.values)) == ("humidity", pytest.approx(30.0), pytest.approx(36.0))
     assert (time.name, time.values[0], time.values[-1]) == ("laboratory time, h", pytest.approx(1.0), pytest.approx(9.0))
+
+
+def test_constraints_that_cannot_be_met_are_told_in_words() -> None:
+    campaign = CampaignConfig.model_construct(**{**dict(CAMPAIGN), "constraints": ("x >= 2",)})
+    trials = [Trial(k, TrialState.COMPLETED, {"x": 0.1 * k}, outcome=Outcome({"y": Measured(0.1 * k)})) for k in range(4)]
+    assert "constraints" in explain(campaign, trials).problem
+
+
+def test_a_trial_that_the_question_no_longer_allows_is_named() -> None:
+    trials = [Trial(k, TrialState.COMPLETED, {"z": 0.1 * k}, outcome=Outcome({"y": Measured(0.1 * k)})) for k in range(4)]
+    assert explain(CAMPAIGN, trials, {"x": 0.5}).problem == "trial 0: x: is missing"
 
 
 def test_what_is_too_bad_to_matter_is_counted() -> None:

@@ -68,6 +68,8 @@ def _progress(dossier: Dossier) -> Iterator[str]:
     yield "<h2>Progress</h2>"
     for k, (one, objective) in enumerate(zip(dossier.progress, config.objectives, strict=True)):
         bands = " Grey bands: what the model that suggested a sample expected before it was made." if one.foresight is not None else ""
+        if len(one.recommended) > 1:
+            bands += " Diamonds: what was expected of the point that would have been recommended then."
         yield _figure(svg(progress_figure(dossier, one, objective.unit), f"progress{k}", f"{one.name} of each trial"),
                       f"{one.name} over the trials; bars are 95 % by the standard errors of the measurements.{bands}")
     if len(config.objectives) > 1:
@@ -132,7 +134,8 @@ def _trials(dossier: Dossier) -> Iterator[str]:
     yield "<h2>All trials</h2>"
     best = None if dossier.config is None else best_trial(dossier.config, dossier.trials)
     names = list(dict.fromkeys(name for t in dossier.trials for name in (*t.planned, *t.executed)))
-    outcomes = list(dict.fromkeys(name for t in dossier.trials if t.outcome is not None for name in t.outcome.measured))
+    measured = list(dict.fromkeys(name for t in dossier.trials if t.outcome is not None for name in t.outcome.measured))
+    outcomes = measured if dossier.config is None else [name for name in dossier.config.outcome_names if name in measured]
     started = min((t.began_lab_s for t in dossier.trials if t.began_lab_s is not None), default=0.0)
     rows = [([str(t.index + 1), t.state.value, *(_carried_out(t, name) for name in names), *(_outcome(t, name) for name in outcomes), *_times(t, started),
               t.cause], _class(t, best)) for t in dossier.trials]

@@ -45,7 +45,7 @@ def progress_figure(dossier: Dossier, one: Progress, unit: str) -> Figure:
     if len(one.recommended) > 1:
         errors = [WITHIN * (error or 0.0) for _, _, error in one.recommended]
         ax.errorbar([number + 0.3 for number, _, _ in one.recommended], [mean for _, mean, _ in one.recommended], yerr=errors, fmt="D", color="black",
-                    markerfacecolor="white", markersize=5, elinewidth=1.0, label="recommended by then (expected)", zorder=3)
+                    markerfacecolor="white", markersize=5, elinewidth=1.0, label="recommended by then", zorder=3)
     if dossier.failed:
         low = ax.get_ylim()[0]
         ax.plot([t.index + 1 for t in dossier.failed], [low] * len(dossier.failed), "x", color=RED, markersize=7, markeredgewidth=1.6, label="failed",
@@ -55,7 +55,7 @@ def progress_figure(dossier: Dossier, one: Progress, unit: str) -> Figure:
     if target is not None:
         ax.axhline(target, color=GREEN, linestyle="--", linewidth=1.2, label="target")
     labelled(ax, "trial", with_unit(one.name, unit))
-    drawn.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=5)
+    drawn.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return drawn
 
 

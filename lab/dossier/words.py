@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.core.best import best_trial, front_of
 from lab.core.trial import Measured, TrialState
+from lab.optimise.why import NOTHING
 from lab.records.cells import duration
 
 if TYPE_CHECKING:
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 
 LAST = 3
 """Trials of which a terminal shows why they were suggested."""
-
-
-NOTHING = 1e-12
-"""Below this, a fraction is what rounding has left of none."""
 
 
 def number(value: Any) -> str:
@@ -63,7 +60,7 @@ def best(dossier: Dossier) -> str:
     found = best_trial(dossier.config, dossier.trials)
     if found is None or found.outcome is None:
         return "none: no trial gave an outcome that counts"
-    outcomes = ", ".join(f"{name} {measured(one)}" for name, one in found.outcome.measured.items())
+    outcomes = ", ".join(f"{name} {measured(found.outcome.measured[name])}" for name in dossier.config.outcome_names if name in found.outcome.measured)
     told = f"{point(found.point)}: {outcomes} (trial {found.index + 1})"
     front = front_of(dossier.config, dossier.trials)
     if len(front) < 2:

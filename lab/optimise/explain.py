@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lab.core.best import best_trial
-from lab.core.errors import OptimizerError
+from lab.core.errors import LabError
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Trial, TrialState
@@ -149,15 +149,20 @@ def explain(campaign: CampaignConfig, trials: Sequence[Trial], point: Mapping[st
     best = best_trial(campaign, trials)
     around = point if point is not None else None if best is None else best.point
     try:
+        domain = Domain(campaign.space)
+        cloud = _cloud(campaign, domain)
+    except (ValueError, LabError) as error:  # constraints that cannot be met together, structures that cannot be read
+        return Explanation(str(error), around)
+    try:
         with one_thread():
-            domain = Domain(campaign.space)
             study = study_of(campaign, domain, trials)
+            if len(study.X) < FEWEST:
+                return Explanation(f"too few outcomes for a model: {'; '.join(study.remarks)}", around)
             models = study.models(_last_kernels(trials))
-            cloud = _cloud(campaign, domain)
-            outcomes = tuple(_told(one.name, models, cloud, done, _allowed(domain, around), campaign, _axes(campaign, study, trials)) for one in study.observed)
+            axes, through_point = _axes(campaign, study, trials), _allowed(domain, around)
+            outcomes = tuple(_told(one.name, models, cloud, done, through_point, campaign, axes) for one in study.observed)
             return Explanation("", around, outcomes, _success(models), models.remarks)
-    except (ModelFailed, OptimizerError, ValueError) as error:
-        # ValueError: constraints that cannot be met, and what else a campaign's file on record may say that this version refuses.
+    except (ModelFailed, LabError) as error:
         return Explanation(str(error), around)
 
 

@@ -14,6 +14,9 @@ from lab.core.trial import Trial, TrialState
 MOST_NAMED = 6
 """Parameters of another choice that are told: those that differ most from the choice."""
 
+NOTHING = 1e-12
+"""Below this, a fraction is what rounding has left of none."""
+
 NOT_ON_RECORD = "why this point is not on record"
 
 
@@ -141,7 +144,9 @@ def _different(values: Mapping[str, Value], chosen: Mapping[str, Value]) -> str:
 
 
 def _short(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) >= NOTHING else "0"
 
 
 def _texts(given: object) -> list[str]:
