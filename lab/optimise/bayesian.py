@@ -106,7 +106,7 @@ class BayesianOptimizer:
         reference = reference_due(self._campaign, trials)
         if reference is not None:
             return Choice(reference, REFERENCE, {}), models
-        n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
+        n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) and t.origin != REFERENCE for t in trials)
         n_initial = study.n_initial(self._campaign.optimizer.initial)
         if around.safe is not None:
             return self._safely(trials, study, around, models, n_live < n_initial)

@@ -14,6 +14,7 @@ from lab.core.question import CampaignConfig, Objective
 from lab.core.trial import Measured, Trial, TrialState
 from lab.optimise import readings
 from lab.optimise.domain import Domain
+from lab.optimise.drift import SLIGHT, drifting
 from lab.optimise.gaussian import Data, Posterior, Trend, condition
 from lab.optimise.improvement import Above
 from lab.optimise.likelihood import Prior
@@ -276,6 +277,8 @@ def study_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) 
     expected = {name: prior_mean(domain, name, text, next(one.scale for one in observed if one.name == name))
                 for name, text in campaign.prior_mean.items() if name in readings.outcomes_of(campaign)}
     trends = {one.name: found for one in observed if (found := trend(known.others, one.name, expected.get(one.name))) is not None}
+    if campaign.drift is not None:
+        trends = {one.name: drifting(trends.get(one.name), domain.n_columns + len(campaign.context)) for one in observed}
     return Study(domain, np.hstack([_points(domain, completed), beyond[done]]), observed,
                  np.hstack([_points(domain, [everything[k] for k in failed]), others]),
                  _points(domain, [t for t in trials if t.state in (TrialState.SUGGESTED, TrialState.RUNNING)]), here,
@@ -329,9 +332,9 @@ def _not_chosen(campaign: CampaignConfig, trials: Sequence[Trial], everything: S
     if campaign.drift is None:
         return beyond, here, remarks
     hours, now = readings.hours(trials), readings.hours_now(trials)
-    # In units that change seldom, and then by a factor of two: what the length scale means stays the same for many trials.
+    # In units that change seldom, and then by a factor of two: the pieces of the path stay the same for many trials.
     unit = 2.0 ** np.ceil(np.log2(now)) if now > 0 else 1.0
     if not now > 0 and len(trials):
         remarks.append("no laboratory times are on record: drift is not seen")
-    times = np.concatenate([np.zeros(len(everything) - len(trials)), hours])[:, None] / unit
-    return np.hstack([beyond, times]), np.append(here, now / unit), remarks
+    times = np.concatenate([np.zeros(len(everything) - len(trials)), hours])[:, None] * (SLIGHT / unit)
+    return np.hstack([beyond, times]), np.append(here, now * (SLIGHT / unit)), remarks
