@@ -7,6 +7,7 @@ are bounded, and all numbers are floats, so that nothing takes long: ``9**9**9``
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -170,9 +171,7 @@ class Expression:
         """As a call, but not-a-number where it is no finite number."""
         with np.errstate(all="ignore"):
             found = self._tree.value({name: np.asarray(values[name], dtype=float) for name in self.names})
-        found = np.where(np.isfinite(found), found, np.nan)
-        shape = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
-        return np.broadcast_to(found, shape).copy() if shape else float(found)
+        return _finite(found, _shape(values))
 
     def linear(self) -> tuple[dict[str, float], float] | None:
         """Coefficients by name, and the constant, of a linear expression (as it is written: ``a*a / a`` is none); None of any other."""
@@ -185,13 +184,20 @@ class Expression:
         """
         with np.errstate(all="ignore"):
             value, slopes = self._tree.slope({name: np.asarray(values[name], dtype=float) for name in self.names})
-        shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()))
+        shape = _shape(values)
+        return _finite(value, shape), {name: _finite(slopes[name], shape) for name in self.names}
 
-        def plain(one: Array) -> Number:
-            one = np.where(np.isfinite(one), one, np.nan)
-            return np.broadcast_to(one, shape).copy() if shape else float(one)
 
-        return plain(value), {name: plain(slopes[name]) for name in self.names}
+def _shape(values: Mapping[str, Number]) -> tuple[int, ...]:
+    """That of the first array among them; floats have none."""
+    return next((value.shape for value in values.values() if isinstance(value, np.ndarray) and value.ndim), ())
+
+
+def _finite(found: Array, shape: tuple[int, ...]) -> Number:
+    """A float, or an array of `shape`, not-a-number where it is not finite."""
+    if not shape:
+        return float(found) if math.isfinite(found) else math.nan
+    return np.where(np.isfinite(found), found, np.nan) if np.shape(found) == shape else np.full(shape, found if np.isfinite(found) else np.nan)
 
 
 def parse(text: str, names: Sequence[str]) -> Expression:
