@@ -22,6 +22,7 @@ from lab.core.recovery import Policy
 from lab.current import Current
 from lab.instruments import geometry_of, work_cell
 from lab.optimise import Optimizer, make_optimizer
+from lab.priors import with_priors
 from lab.records.documents import close_cut_off, runs_of
 from lab.records.evaluate import evaluate
 from lab.records.requests import WITHOUT_ACKNOWLEDGING
@@ -81,6 +82,7 @@ class Conduct:
         if not self._campaigns:
             open_accounts(ledger, lab, is_new_world=self._session.is_new_world)
         self.check_clear()
+        config = with_priors(config, ledger, file)
         translation = Translation(config, lab, file)
         optimizer = _optimizer(config)
         campaign = ledger.open_campaign(config.name, config.model_dump_json(), lab.model_dump_json())

@@ -75,12 +75,24 @@ def run(files: Sequence[Path], lab_file: Path | None, table: Path | None, speed:
     if speed is not None:
         for_lab["speed"] = speed
     configs = [load_campaign(file, for_campaign) for file in files]
+    configs = _with_priors(configs, files)
     lab_path = lab_path_of(lab_file, configs[0], files[0])
     lab = prepared(load_lab(lab_path, for_lab), lab_path, configs, files, table)
     look_ahead(lab, lab_path, configs, files)
     asked = list(zip(configs, map(str, files), strict=True))
     names = [config.name for config in configs]
     return _conduct(lab, faults, names, lambda session, lines: session.run_campaigns(asked, lines))
+
+
+def _with_priors(configs: Sequence[CampaignConfig], files: Sequence[Path]) -> list[CampaignConfig]:
+    """What is wrong with earlier campaigns is said before anything is started."""
+    if not any(one.campaign for config in configs for one in config.prior):
+        return list(configs)
+    from lab.priors import with_priors
+    from lab.records.ledger import Ledger
+
+    with Ledger(Home.default().ledger, WallClock()) as ledger:
+        return [with_priors(config, ledger, str(file)) for config, file in zip(configs, files, strict=True)]
 
 
 def resume(keys: Sequence[str], lab_file: Path | None, speed: float | str | None, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -26,8 +26,8 @@ def test_a_narrow_screen_gets_whole_parts_on_further_lines() -> None:
 def test_the_end_names_the_best_trial_by_the_number_that_it_had_all_along(tmp_path: Path) -> None:
     screen = Console(file=io.StringIO(), width=100)
     best = {"trial": 3, "parameters": {"cs": 0.5}, "outcomes": {"purity": {"mean": 0.9, "sem": 0.01}}}
-    say_end(screen, {"campaign": "film-1", "status": "done", "cause": "4 trials", "best": best, "lab_s": 3600.0, "wall_s": 9.0,
+    say_end(screen, {"campaign": "film-1", "status": "done", "cause": "4 trials", "best": best, "recommended": {"words": "trial 2 [is]"}, "lab_s": 3600.0, "wall_s": 9.0,
                      "makespan_s": 3000.0, "overlap": 1.9, "stations": {"plate_a": {"utilisation": 0.7}},
                      "trials": {"completed": 3, "failed": 1, "abandoned": 0}}, Home(tmp_path))
     said = screen.file.getvalue()  # type: ignore[attr-defined]
-    assert "cs 0.5  (trial 3)" in said and "purity 0.9 ± 0.01" in said and "lab show film-1" in said
+    assert "recommends trial 2 [is]" in said and "cs 0.5  (trial 3)" in said and "purity 0.9 ± 0.01" in said and "lab show film-1" in said

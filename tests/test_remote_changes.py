@@ -97,3 +97,15 @@ def test_who_needs_a_word_for_a_campaign_asks_for_less_of_it_and_not_for_more(de
         desk(ALICE, "lab_campaign_change", campaign=campaign, changes=changes)
     desk(ALICE, "lab_campaign_change", campaign=campaign, changes={"trials": 10, "anneal_temperature": [80, 120], "constraints+": "cs <= 0.5"})
     desk(OLGA, "lab_campaign_change", campaign=campaign, changes={"trials": 30})
+
+
+def test_a_new_campaign_builds_upon_ones_own_campaigns_only(desk: ChangesDesk) -> None:
+    mine, his = opened(desk), opened(desk, owner="bob")
+    records = desk.plans.records
+    assert records is not None
+
+    def fields(who: Any, *campaigns: str) -> list[str]:
+        return [one.field for one in records.prior_problems({"prior": [{"campaign": one} for one in campaigns]}, who)]
+
+    assert fields(ALICE, mine, his, mine[:-2], "") == ["config.prior.1.campaign", "config.prior.2.campaign"]
+    assert fields(OLGA, mine, his) == []

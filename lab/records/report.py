@@ -107,11 +107,11 @@ def _best(row: CampaignRow, trials: list[Trial]) -> dict[str, Any] | None:
 def _trial(trial: Trial, config: CampaignConfig | None) -> dict[str, Any]:
     outcome = trial.outcome
     measured = {} if outcome is None else {name: {"mean": m.mean, "sem": m.sem} for name, m in outcome.measured.items()}
-    asked = measured.keys() if config is None else config.outcome_names
+    asked = tuple(measured) if config is None else config.outcome_names
     return {
         "trial": trial.index + 1, "state": trial.state.value, "origin": trial.origin, "sample": trial.sample,
         "planned": dict(trial.planned), "executed": dict(trial.executed),
-        "outcomes": {name: one for name, one in measured.items() if name in asked},
+        "outcomes": {name: measured[name] for name in asked if name in measured},
         "also_measured": {name: one for name, one in measured.items() if name not in asked},
         "details": {} if outcome is None else {name: value if value == value else None for name, value in outcome.details.items()},
         "cause": trial.cause,

@@ -75,6 +75,8 @@ class Records(Protocol):
 
     def resumable_problems(self, campaign: str, who: Who) -> list[Problem]: ...
 
+    def prior_problems(self, config: Mapping[str, Any], who: Who) -> list[Problem]: ...
+
 
 @dataclass(frozen=True)
 class Plans:
@@ -124,6 +126,8 @@ class Plans:
         values = self.values(spec.name, parameters, who.role)
         if spec.name == "campaign":
             values["config"]["owner"] = who.name  # whatever the file says
+            if self.records is not None:
+                raise_problems(spec.name, self.records.prior_problems(values["config"], who))
         if spec.name == "resume_campaign" and self.records is not None:
             raise_problems(spec.name, self.records.resumable_problems(values["campaign"], who))
         digest = digest_of(spec.name, values)

@@ -6,7 +6,8 @@ Campaigns of others that somebody may not see do not exist for them: refusals sa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lab.core.config import LabConfig
@@ -78,6 +79,22 @@ class CampaignsOnRecord:
         if row.lab_name != self._lab.name:
             return [Problem("campaign", f"{row.id} of the laboratory {row.lab_name}", f"a campaign of {self._lab.name}")]
         return []
+
+    def prior_problems(self, config: Mapping[str, Any], who: Who) -> list[Problem]:
+        """Why somebody may not build upon the earlier campaigns that a new one names (`lab.remote.registry.plan_checks.Records`)."""
+        found = []
+        for number, one in enumerate(config.get("prior", ())):
+            if not one.get("campaign"):
+                continue
+            field = f"config.prior.{number}.campaign"
+            try:
+                row = self.own(who, one["campaign"])
+            except PlanRefused as error:
+                found += [replace(problem, field=field) for problem in error.problems]
+                continue
+            if row.id != one["campaign"]:  # by its name it may be another one by the time it is looked for
+                found.append(Problem(field, shown(one["campaign"]), f"its whole id: {row.id}"))
+        return found
 
 
 def owner_of(row: CampaignRow) -> str:
