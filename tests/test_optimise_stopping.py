@@ -75,20 +75,25 @@ def test_without_rules_nothing_ends() -> None:
     assert verdict(campaign(None), thinking(*hoping(0.0, 0.0, 0.0))) == ""
 
 
-def sure(values: list[float], within: float, goal: dict[str, Any], n_waiting: int = 0, limits: tuple[str, ...] = ()) -> float:
-    """The probability that the best of these points is that good, for y = -(a - 0.4)^2 with a scatter of 0.001."""
+def asked(values: list[float], within: float, goal: dict[str, Any], limits: tuple[str, ...] = ()) -> dict[str, float] | None:
+    """What the model says of these points, for y = -(a - 0.4)^2 with a scatter of 0.001."""
     config = campaign({"confidence": {"within": within}}, objectives=[{"name": "y", **goal}], outcome_constraints=list(limits))
     domain = Domain(config.space)
     trials = [Trial(k, TrialState.COMPLETED, {"a": a}, outcome=Outcome({"y": Measured(-(a - 0.4) ** 2, 0.001)})) for k, a in enumerate(values)]
     models = study_of(config, domain, trials).models()
-    found = confidence(config, models, aim_of(config, models), np.linspace(0, 1, 101)[:, None], np.random.default_rng(0))
+    return confidence(config, models, aim_of(config, models), np.linspace(0, 1, 101)[:, None], np.random.default_rng(0))
+
+
+def sure(values: list[float], within: float, goal: dict[str, Any], limits: tuple[str, ...] = ()) -> float:
+    """The probability that the best of these points is at most so far from the best there is."""
+    found = asked(values, within, goal, limits)
     assert found is not None
     assert found["within"] == within
     return found["probability"]
 
 
 def test_confidence_grows_with_what_is_measured_around_the_best_point() -> None:
-    far, near = [0.0, 1.0, 0.1], [0.0, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.7, 1.0]
+    far, near = [0.9 + 0.01 * k for k in range(10)], [0.0, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.7, 0.85, 1.0]
     assert sure(far, 0.01, {"goal": "maximize"}) < 0.5
     assert sure(near, 0.01, {"goal": "maximize"}) > 0.95
     assert sure(near, 0.01, {"goal": "maximize"}) >= sure(near, 1e-5, {"goal": "maximize"})
@@ -96,8 +101,13 @@ def test_confidence_grows_with_what_is_measured_around_the_best_point() -> None:
 
 @pytest.mark.parametrize(("goal", "low"), [({"goal": "minimize"}, 0.95), ({"goal": "target", "target": -0.04}, 0.95)])
 def test_confidence_is_of_whatever_the_goal_is(goal: dict[str, Any], low: float) -> None:
-    assert sure([0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0], 0.02, goal) > low
+    assert sure([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], 0.02, goal) > low
+
+
+def test_a_model_of_few_outcomes_is_not_asked_how_sure_it_is() -> None:
+    assert asked([0.1 * k for k in range(9)], 1.0, {"goal": "maximize"}) is None
+    assert asked([0.1 * k for k in range(10)], 1.0, {"goal": "maximize"}) is not None
 
 
 def test_where_no_measured_point_may_be_recommended_there_is_no_confidence() -> None:
-    assert sure([0.0, 0.2, 0.4, 0.6, 1.0], 1.0, {"goal": "maximize"}, limits=("y >= 3",)) == 0.0
+    assert sure([0.1 * k for k in range(10)], 1.0, {"goal": "maximize"}, limits=("y >= 3",)) == 0.0

@@ -25,6 +25,10 @@ N_DRAWS = 256
 MOST_KNOWN, MOST_OTHERS = 150, 250
 """Points at which they are drawn: of the measured and of all others those that may be the best, by mean and two standard deviations."""
 
+FEWEST = 10
+"""Outcomes for each parameter below which the model is not asked how sure it is: of fewer, its length scales are mostly guessed (Loeppky, Sacks
+and Welch 2009, doi:10.1198/TECH.2009.08040, ask for as many)."""
+
 HOUR_S = 3600.0
 
 
@@ -94,7 +98,8 @@ def _typical_s(trials: Sequence[Trial]) -> float | None:
 
 
 def confidence(campaign: CampaignConfig, models: Models, aim: Aim, x: Array, rng: np.random.Generator) -> dict[str, float] | None:
-    """How surely the best of the measured points is at most so far from the best there is, as a thought has it; None where the campaign does not ask.
+    """How surely the best of the measured points is at most so far from the best there is, as a thought has it; None where the campaign
+    does not ask, or there are fewer than `FEWEST` outcomes for each parameter.
 
     Functions are drawn from the model at the measured points and at `x` jointly: the share of those of which no point is
     better than the recommended one by more than `within`. Only points that more likely than not keep the outcome constraints and give a sample count.
@@ -112,6 +117,8 @@ def confidence(campaign: CampaignConfig, models: Models, aim: Aim, x: Array, rng
         return None
     within = campaign.stop.confidence.within
     model, study = models.of(campaign.objective.name), models.study
+    if len(study.X) < FEWEST * (len(study.domain.ranges) + len(study.domain.choices)):
+        return None
     known = study.X[:, :study.domain.n_columns]
     known, x = known[_is_possible(models, aim, known)], x[_is_possible(models, aim, x)]
     if not len(known):
