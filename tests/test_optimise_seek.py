@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from lab.core.question import CampaignConfig
 from lab.core.space import (
     ChoiceParameter,
     ExpressionConstraint,
@@ -20,6 +21,8 @@ from lab.core.space import (
     constrainable,
     parse_constraint,
 )
+from lab.core.trial import Measured, Outcome, Trial, TrialState
+from lab.optimise import make_optimizer
 from lab.optimise.ascent import seek
 from lab.optimise.domain import Domain
 from lab.optimise.gaussian import ModelFailed
@@ -130,3 +133,23 @@ def test_fifty_dimensions_are_searched_along_the_gradient() -> None:
     parameters = [RangeParameter(f"x{k}", 0, 1) for k in range(50)]
     found = best(space_of(parameters), (np.full(50, 0.3), 1.0), width=3.0)
     assert np.abs(np.array(list(found.values()), dtype=float) - 0.3).max() < 0.05
+
+
+@pytest.mark.parametrize("engine", ["botorch", "sobol"])
+def test_an_engine_keeps_all_that_a_space_can_say(engine: str) -> None:
+    campaign = CampaignConfig.model_validate({
+        "name": "all", "recipe": "thin_film", "budget": {"trials": 50}, "objectives": [{"name": "y", "goal": "maximize"}],
+        "parameters": [{"name": "a", "type": "range", "bounds": [0, 2]}, {"name": "b", "type": "range", "bounds": [0, 2]},
+                       {"name": "k", "type": "range", "bounds": [1e-4, 1], "scale": "log"},
+                       {"name": "n", "type": "integer", "bounds": [1, 9]}, {"name": "t", "type": "fixed", "value": 3},
+                       {"name": "l", "type": "fixed", "value": "DMF"}, {"name": "o", "type": "choice", "values": [0.1, 1, 10], "is_ordered": True},
+                       {"name": "s", "type": "choice", "values": ["A", "B", "C"], "descriptors": {"A": [1], "B": [2], "C": [2]}}],
+        "constraints": ["a + b + t == 5", "a * n <= 9", "log(k) + a <= 0"], "optimizer": {"engine": engine, "initial": 4}})
+    optimizer, trials = make_optimizer(campaign), []
+    for k in range(4):
+        for suggestion in optimizer.suggest(trials, 3):
+            assert campaign.space.problems(suggestion.values) == []
+            y = None if k == 1 else float(suggestion.values["a"]) - abs(float(suggestion.values["n"]) - 4)
+            trials.append(Trial(len(trials), TrialState.FAILED if y is None else TrialState.COMPLETED, suggestion.values, thought=suggestion.thought,
+                                outcome=None if y is None else Outcome({"y": Measured(y, 0.1)})))
+    assert len({tuple(t.planned.values()) for t in trials}) == 12
