@@ -84,7 +84,7 @@ def run_one(worker: Worker, deadline_s: float, rows: Rows, key: Key) -> str:
     A run that passes the deadline, or breaks down, ends with a row that says so.
     """
     last = Row(key.problem, key.engine, key.version, key.seed, -1, "", "", "", None, None, None, 0, 0, None, None, "")
-    status, why = "its process ended", ""
+    status, why, n_trials = "its process ended", "", 0
     late = threading.Timer(PATIENCE * deadline_s, worker.kill)
     late.start()
     for line in worker.play(key, math.ceil(deadline_s)):
@@ -93,6 +93,7 @@ def run_one(worker: Worker, deadline_s: float, rows: Rows, key: Key) -> str:
         if row is not None:
             rows.add(row)
             last = row
+            n_trials += bool(row.state)
         elif word == "broke":
             why = rest
         elif word == "ended":
@@ -101,7 +102,7 @@ def run_one(worker: Worker, deadline_s: float, rows: Rows, key: Key) -> str:
     late.cancel()
     late.join()
     if status == "0":
-        return f"{last.trial + 1} trials"
+        return f"{n_trials} trials"
     note = f"{DEADLINE} of {deadline_s:g} s CPU" if is_late else f"{ENDED}{why or f'exit status {status}'}"
-    rows.add(replace(last, trial=last.trial + 1, state="", parameters="", measured="", cpu_s=None, note=note))
-    return f"{last.trial + 1} trials; {note}"
+    rows.add(replace(last, trial=n_trials, state="", parameters="", measured="", cpu_s=None, note=note))
+    return f"{n_trials} trials; {note}"
