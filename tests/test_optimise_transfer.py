@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
+from lab.core.config import LabConfig
 from lab.core.errors import OptimizerError
+from lab.core.expected import is_code
 from lab.core.question import CampaignConfig
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer
 from lab.optimise.domain import Domain
-from lab.optimise.prior_mean import is_code, problem
 from lab.optimise.study import Models, study_of
+from lab.remote.registry.campaign_checks import check_config
 
 COLUMNS = ["a", "s", "y"]
 
@@ -107,10 +109,10 @@ def test_standard_errors_of_rows_are_read() -> None:
     assert found["y"].told == pytest.approx((0.25 / found["y"].width) ** 2)
 
 
-def test_a_table_without_a_parameter_is_refused_in_words() -> None:
-    config = campaign(**prior([[1.0, 2.0]], ["a", "y"]))
-    with pytest.raises(OptimizerError, match="prior old: columns: given a, y; allowed: one for each parameter; missing: s"):
-        study_of(config, Domain(config.space), OWN)
+def test_a_table_without_a_parameter_or_without_an_outcome_is_refused_in_words() -> None:
+    for columns in (["a", "y"], ["a", "s"]):
+        with pytest.raises(ValueError, match=rf"prior.0.columns: given {', '.join(columns)}; allowed: a, s, and y"):
+            campaign(**prior([[1.0, 2.0]], columns))
 
 
 # --------------------------------------------------------------------------------------------------- another question
@@ -189,7 +191,7 @@ def test_a_prior_mean_may_be_a_function_and_has_gradients(tmp_path: Path, monkey
 @pytest.mark.parametrize(("body", "words"), [("raise KeyError('b')", "raised KeyError: 'b', at {'a'"), ("return float('nan')", "returned nan at {'a'"),
                                              ("return 'much'", "raised ValueError")])
 def test_a_function_that_fails_is_told_in_words(body: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = f"broken_{len(body)}"
+    name = tmp_path.name
     (tmp_path / f"{name}.py").write_text(f"def quality(values):\n    {body}\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(OptimizerError, match=f"prior_mean.y: {name}:quality {words}"):
@@ -208,8 +210,16 @@ def test_an_expression_that_is_no_number_somewhere_is_told_in_words() -> None:
 
 
 def test_what_is_wrong_with_an_expression_is_known_without_running_it() -> None:
-    space = campaign().space
-    assert problem(space, "y", "2 * a") == ""
-    assert problem(space, "y", "2 * s").startswith("prior_mean.y: given '2 * s'")
+    with pytest.raises(ValueError, match=r"prior_mean.y: given '2 \* s'"):
+        campaign(prior_mean={"y": "2 * s"})
+    with pytest.raises(ValueError, match="prior_mean: given z; allowed: y"):
+        campaign(prior_mean={"z": "2 * a"})
     assert is_code("my.module:expected")
     assert not is_code("exp(-a / 60)")
+
+
+def test_who_sends_a_campaign_has_no_python_code_run_and_no_file_read() -> None:
+    given = campaign().model_dump(mode="json", exclude_unset=True)
+    sent = {**given, "prior_mean": {"y": "os:remove"}, "prior": [{"name": "old", "file": "/etc/passwd"}]}
+    assert [(one.field, one.given) for one in check_config(LabConfig.model_construct(instruments={}), sent)] == [
+        ("prior_mean.y", "'os:remove'"), ("prior.0.file", "'/etc/passwd'")]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lab.core.config import Limits, Name, Positive
 from lab.core.consistency import check_consistency, one_outcome
+from lab.core.expected import check_expected
 from lab.core.recovery import Recovery
 from lab.core.space import (
     ChoiceParameter,
@@ -404,6 +405,7 @@ class CampaignConfig(_Model):
         if self.candidates is not None:
             check_candidates(self.space, self.candidates.columns, self.candidates.rows)
         self._check_points()
+        self._check_known()
         self._check_engine()
         check_consistency(self)
         scale = self.evaluate.full_scale
@@ -435,6 +437,19 @@ class CampaignConfig(_Model):
         cannot = {"ax": special, "sobol": [name for name in special if name in ("candidates", "safety")]}.get(engine, [])
         if cannot:
             raise ValueError(f"optimizer.engine: given {engine} with {', '.join(cannot)}; allowed: botorch")
+
+    def _check_known(self) -> None:
+        """What is known before the first sample has to be of this question's parameters and outcomes."""
+        outcomes = {*(one.name for one in self.objectives), *(name for limit in (*self.outcome_limits, *self.safe_limits) for name in limit.names)}
+        needed = [p.name for p in self.space.parameters if not isinstance(p, FixedParameter)]
+        for name, text in self.prior_mean.items():
+            if name not in outcomes:
+                raise ValueError(f"prior_mean: given {name}; allowed: {', '.join(sorted(outcomes))}")
+            check_expected(self.space, name, text)
+        for number, table in enumerate(self.prior):
+            missing = [name for name in needed if name not in table.columns]
+            if table.columns and (missing or not outcomes & set(table.columns)):
+                raise ValueError(f"prior.{number}.columns: given {', '.join(table.columns)}; allowed: {', '.join(needed)}, and {' or '.join(sorted(outcomes))}")
 
     def _check_points(self) -> None:
         points, engine = self.optimizer.points, self.optimizer.engine

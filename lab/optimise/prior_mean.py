@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,39 +10,15 @@ from typing import Any
 import numpy as np
 
 from lab.core.errors import OptimizerError
+from lab.core.expected import is_code, numbers_of
 from lab.core.expression import Expression, parse
-from lab.core.space import Space, Value
+from lab.core.space import Value
 from lab.optimise.domain import Domain
 from lab.optimise.polytope import Array
 from lab.optimise.scaling import Scale
 
-FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-"""How ``module:function`` is told from an expression, which has no colon."""
-
 STEP = 1e-5
 """Of differences, in model coordinates."""
-
-
-def is_code(text: str) -> bool:
-    """Whether a prior mean runs Python code of a module: only for who may run code at the laboratory's own console."""
-    return FUNCTION.fullmatch(text.strip()) is not None
-
-
-def problem(space: Space, outcome: str, text: str) -> str:
-    """Why a prior mean cannot be used, found without running it; empty when it can."""
-    if is_code(text):
-        return ""
-    try:
-        parse(text, numbers_of(space))
-    except ValueError as error:
-        return f"prior_mean.{outcome}: {error}"
-    return ""
-
-
-def numbers_of(space: Space) -> list[str]:
-    """Names that may stand in an expression: parameters that are numbers."""
-    texts = {p.name for p in space.parameters if isinstance(getattr(p, "value", 0), str) or any(isinstance(v, str) for v in getattr(p, "values", ()))}
-    return [name for name in space.names if name not in texts]
 
 
 @dataclass(frozen=True)

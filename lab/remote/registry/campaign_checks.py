@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.core.config import LabConfig, PumpBank
 from lab.core.errors import ConfigError
+from lab.core.expected import is_code
 from lab.core.question import CampaignConfig, ChoiceSpec
 from lab.files import parse
 from lab.remote.registry.refusals import Problem, problems_of, shown
@@ -14,13 +15,17 @@ from lab.translation import VOLUME_UNITS, Translation
 from plans.recipes import RECIPES
 
 MOST: Mapping[str, int] = {"parameters": 24, "constraints": 40, "outcome_constraints": 20, "objectives": 4, "settings": 40, "liquids": 40,
-                           "recovery.rules": 50, "optimizer.points": 400, "candidates.rows": 5000}
+                           "recovery.rules": 50, "optimizer.points": 400, "candidates.rows": 5000, "prior": 10}
 """How many of each a campaign may have: beyond this, the space cannot be looked through in time."""
 
 FILE = "campaign"
 """How messages call what was sent."""
 
 MOST_CHOICES = 60
+
+MOST_PRIOR_ROWS = 5000
+"""Of each table of earlier data."""
+
 LONGEST_EXPRESSION = 300
 """Characters of a constraint."""
 
@@ -53,6 +58,7 @@ def check_config(lab: LabConfig, given: Any) -> list[Problem]:
     found = _size_problems(given)
     if given.get("lab"):
         found.append(Problem("lab", shown(given["lab"]), OWN_FILE))
+    found += _code_problems(given)
     if found:
         return found
     try:
@@ -108,7 +114,20 @@ def _size_problems(given: Mapping[str, Any]) -> list[Problem]:
         values = one.get("values") if isinstance(one, dict) else None
         if len(_list(values)) > MOST_CHOICES:
             found.append(Problem(f"parameters.{number}.values", f"{len(_list(values))}", f"at most {MOST_CHOICES}"))
+    for number, one in enumerate(_list(given.get("prior"))):
+        rows = one.get("rows") if isinstance(one, dict) else None
+        if len(_list(rows)) > MOST_PRIOR_ROWS:
+            found.append(Problem(f"prior.{number}.rows", f"{len(_list(rows))}", f"at most {MOST_PRIOR_ROWS}"))
     return [*found, *_number_problems(given, "")]
+
+
+def _code_problems(given: Mapping[str, Any]) -> list[Problem]:
+    """Python code is run for nobody who sends a campaign, and no file of the laboratory is read for them."""
+    means = given.get("prior_mean")
+    found = [Problem(f"prior_mean.{name}", shown(text), "an expression of the parameters: modules are for campaigns of the laboratory's own console")
+             for name, text in (means.items() if isinstance(means, dict) else ()) if isinstance(text, str) and is_code(text)]
+    return found + [Problem(f"prior.{number}.file", shown(one["file"]), "nothing: send its columns and rows")
+                    for number, one in enumerate(_list(given.get("prior"))) if isinstance(one, dict) and one.get("file")]
 
 
 def _number_problems(value: Any, field: str) -> list[Problem]:
