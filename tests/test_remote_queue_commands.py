@@ -126,6 +126,13 @@ def test_list_shows_what_runs_what_is_next_and_what_waits_for_people(gateway: St
     assert "lab queue approve i-00004-1f34" in out and "lab queue retry i-00005-1f35" in out
 
 
+@pytest.mark.parametrize("rows", [(), (row(5, "interrupted", decided="dismissed", decided_by="oscar"),)])
+def test_list_of_an_empty_queue_says_so_also_when_what_was_interrupted_has_been_decided_upon(
+        gateway: StandIn, queue: Said, rows: tuple[dict[str, Any], ...]) -> None:
+    has(gateway, *rows)
+    assert queue("list")[1].startswith("the queue is empty; add to it with")
+
+
 def test_list_as_json_is_what_the_ledger_has(gateway: StandIn, queue: Said) -> None:
     has(gateway, row(1))
     status, out, _ = queue("list", "--json")

@@ -56,11 +56,11 @@ def render_queue(items: Sequence[Row], queue: Row | None = None) -> RenderableTy
     for item in waiting:
         parts.append(Text.assemble("waits for an operator's word: ", (item["id"], "bold"), f" {plain(item['name'])} of {plain(item['user'])}  "
                                    f"{parameters_of(item)}\n    lab queue approve {item['id']}    lab queue reject {item['id']} WHY"))
-    for item in items:
-        if item["state"] == "interrupted" and not item["decided"]:
-            parts.append(Text.assemble((f"interrupted: {item['id']}", "yellow"), f" {plain(item['name'])} of {plain(item['user'])}: {plain(item['cause'])}\n"
-                                       f"    lab queue retry {item['id']}    lab queue dismiss {item['id']}"))
-    if not items:
+    undecided = [item for item in items if item["state"] == "interrupted" and not item["decided"]]
+    for item in undecided:
+        parts.append(Text.assemble((f"interrupted: {item['id']}", "yellow"), f" {plain(item['name'])} of {plain(item['user'])}: {plain(item['cause'])}\n"
+                                   f"    lab queue retry {item['id']}    lab queue dismiss {item['id']}"))
+    if not (going or waiting or undecided):
         parts.append(Text("the queue is empty; add to it with: lab queue add PLAN NAME=VALUE... (lab queue plans)"))
     return Group(*parts)
 
