@@ -80,6 +80,7 @@ class Density:
         squared = (data.X[self._pairs[0]] - data.X[self._pairs[1]]) ** 2
         self._squared = squared @ np.eye(data.n_scales)[data.groups]
         self._places = self._pairs[0] * self._n + self._pairs[1]
+        self._matrix = np.zeros((self._n, self._n))
         mean, common = data.before()
         self._rest, self._common, self._own = data.y - mean, common.ravel()[self._places], np.diag(common)
 
@@ -92,18 +93,18 @@ class Density:
         n, y = self._n, self._rest
         inverse_squares, amplitude, noise = np.exp(-2.0 * theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
         near, slope = correlation(self._squared @ inverse_squares, self._is_smooth)
-        K = np.zeros((n, n))
+        K = self._matrix  # only the lower triangle is filled and read
         K.ravel()[self._places] = amplitude * near + self._common
-        K[np.diag_indices(n)] = amplitude + noise * self._shares + self._told + self._own
+        K.ravel()[::n + 1] = amplitude + noise * self._shares + self._told + self._own
         # LAPACK works by columns: the lower triangle by rows is its upper one.
         U, info = lapack.dpotrf(K.T, lower=0, overwrite_a=1, clean=0)
         if info:
             return IMPROBABLE, np.zeros_like(theta)
         weights = lapack.dpotrs(U, y, lower=0)[0]
-        value = 0.5 * float(y @ weights) + float(np.log(np.diag(U)).sum())
-        inverse = lapack.dpotri(U, lower=0, overwrite_c=1)[0].T
-        below = inverse.ravel()[self._places] - weights[self._pairs[0]] * weights[self._pairs[1]]
-        diagonal = np.diag(inverse) - weights ** 2
+        value = 0.5 * float(y @ weights) + float(np.log(U.diagonal()).sum())
+        inverse = lapack.dpotri(U, lower=0, overwrite_c=1)[0].T.ravel()
+        below = inverse[self._places] - weights[self._pairs[0]] * weights[self._pairs[1]]
+        diagonal = inverse[::n + 1] - weights ** 2
         gradient = np.concatenate([amplitude * ((below * slope) @ self._squared) * inverse_squares,
                                    [amplitude * (float(below @ near) + 0.5 * diagonal.sum()), 0.5 * noise * float(diagonal @ self._shares)]])
         degrees, squares = self._within
