@@ -34,6 +34,7 @@ class _Campaign:
 
     def __init__(self, problem: Problem, engine: Engine, key: Key) -> None:
         self.problem, self._engine, self._key = problem, engine, key
+        self._starts = problem.starts(key.seed)
         self.trials: list[Trial] = []
         self._begun: list[_Begun] = []
         self._under_way: list[tuple[float, int]] = []
@@ -49,8 +50,8 @@ class _Campaign:
         """Ask for a point and begin its sample; False, and nothing begun, when it would not be done within the hours."""
         index = len(self.trials)
         began = time.process_time()
-        given = index < len(self.problem.starts)
-        suggestion = Suggestion(self.problem.starts[index], "given") if given else self._engine.suggest(self.trials)
+        given = index < len(self._starts)
+        suggestion = Suggestion(self._starts[index], "given") if given else self._engine.suggest(self.trials)
         cpu_s = None if given else round(time.process_time() - began, 6)
         values, note = self._executed(suggestion)
         wrong = self.problem.allowed.problems(values, TOLERANCE) if self.problem.pool is None else []

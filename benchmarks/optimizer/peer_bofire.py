@@ -52,7 +52,7 @@ class Bofire:
         domain = _domain(problem)
         self._outputs = domain.outputs.get_keys()
         n_first = OptimizerConfig.model_fields["initial"].default
-        self._n_first = 0 if problem.starts else n_first
+        self._n_first = 0 if problem.starts(seed) else n_first
         self._first = strategies.map(RandomStrategy(domain=domain, seed=seed)).ask(4 * n_first)
         self._strategy = strategies.map(MoboStrategy(domain=domain, seed=seed, ref_point=dict(problem.reference)) if problem.also
                                         else SoboStrategy(domain=domain, seed=seed))

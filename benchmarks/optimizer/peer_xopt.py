@@ -73,7 +73,7 @@ class Xopt:
         n_first = OptimizerConfig.model_fields["initial"].default
         self._first = [dict(zip(self._vocs.variable_names, row, strict=True)) for row in
                        pd.DataFrame(random_inputs(self._vocs, n=4 * n_first, seed=seed))[self._vocs.variable_names].to_numpy()]
-        self._n_first = 0 if problem.starts else n_first
+        self._n_first = 0 if problem.starts(seed) else n_first
         self._is_drifting = "drift" in problem.settings
         if self._is_drifting:
             time_dependent.time = self._clock

@@ -36,6 +36,11 @@ def steady(seed: int, hours: float) -> float:
     return 0.0
 
 
+def unknown(seed: int) -> tuple[Values, ...]:
+    """Nothing is known before."""
+    return ()
+
+
 def an_hour(before: Values | None, values: Values, chance: np.random.Generator) -> float:
     """Every sample takes an hour."""
     return HOUR_S
@@ -75,8 +80,8 @@ class Problem:
         Of several objectives: the reference point, told to every engine.
     limit : str
         What no sample shall do, as in a campaign's ``outcome_constraints``; empty: there is no limit. How often it was is counted.
-    starts : tuple of points
-        With which every engine begins.
+    starts : callable
+        Of the seed: the points with which every engine begins.
     settings : mapping
         What a campaign file says of that which the problem is about, and an engine may ignore.
     n_at_once : int
@@ -106,7 +111,7 @@ class Problem:
     also: Mapping[str, str] = field(default_factory=dict)
     reference: Mapping[str, float] = field(default_factory=dict)
     limit: str = ""
-    starts: tuple[Values, ...] = ()
+    starts: Callable[[int], tuple[Values, ...]] = unknown
     settings: Mapping[str, Any] = field(default_factory=dict)
     n_at_once: int = 1
     duration_s: Callable[[Values | None, Values, np.random.Generator], float] = an_hour
@@ -181,10 +186,11 @@ class Problem:
 
     def _config(self, engine: str, seed: int, more: Mapping[str, Any]) -> CampaignConfig:
         optimizer: dict[str, Any] = {"engine": engine, "seed": seed}
-        if self.starts:
-            optimizer["initial"] = len(self.starts)
-        if self.starts and engine == "botorch":
-            optimizer["points"] = [dict(point) for point in self.starts]
+        starts = self.starts(seed)
+        if starts:
+            optimizer["initial"] = len(starts)
+        if starts and engine == "botorch":
+            optimizer["points"] = [dict(point) for point in starts]
         limited = {"outcome_constraints": [self.limit]} if self.limit else {}
         return CampaignConfig.model_validate({
             "name": self.name, "recipe": "none", **self.space,
