@@ -153,3 +153,23 @@ def test_suggestions_that_a_change_forbids_are_withdrawn_with_it_and_those_that_
         (TrialState.RUNNING, ""), (TrialState.ABANDONED, "outside of what ann allows")]
     assert [(event.trial, event.kind, event.text) for event in ledger.events(campaign)][-2:] == [
         (None, "change", "narrower, says ann"), (waiting, "withdrawn", "outside of what ann allows")]
+
+
+def test_trials_that_were_read_before_are_read_anew_when_they_have_changed(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite", ManualClock()) as writer, Ledger(tmp_path / "ledger.sqlite", ManualClock()) as reader:
+        campaign = opened(writer)
+
+        def is_told() -> bool:
+            with Ledger(tmp_path / "ledger.sqlite", ManualClock()) as fresh:
+                return reader.trials(campaign) == fresh.trials(campaign) and reader.known(campaign) == fresh.known(campaign)
+
+        first, journal = begun(writer, campaign)
+        second, _ = begun(writer, campaign)
+        assert is_told()
+        for act in (lambda: journal.executed({"cs": 0.26}), lambda: writer.complete_trial(campaign, first, OUTCOME),
+                    lambda: writer.requeue_trial(campaign, second, "spilled"), lambda: writer.start_trial(campaign, second, RACK),
+                    lambda: writer.fail_trial(campaign, second, "spilled again"), lambda: suggested(writer, campaign),
+                    lambda: writer.close_campaign(campaign, "interrupted", "SIGINT"), lambda: writer.reopen_campaign(campaign),
+                    lambda: writer.close_campaign(campaign, "done")):
+            act()
+            assert is_told()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -137,46 +137,25 @@ def n_with_sample(connection: Connection, campaign: str) -> int:
     return int(connection.execute(select(func.count()).select_from(table).where(table.c.campaign == campaign, needs_sample)).scalar_one())
 
 
-Thoughts = dict[int, Mapping[str, Any]]
-"""What was thought of trials, by index: it never changes, and is some kilobytes each, so that it is read once."""
-
-
-def trials_of(connection: Connection, campaign: str, index: int | None = None, thoughts: Thoughts | None = None) -> list[Trial]:
-    """Trials of a campaign (or the one at `index`) in the order of their suggestion.
-
-    Parameters
-    ----------
-    thoughts : dict or None
-        What has been read before; the others are added.
-    """
+def trials_of(connection: Connection, campaign: str, only: Collection[int] | None = None) -> list[Trial]:
+    """Trials of a campaign (or those at the indices `only`) in the order of their suggestion."""
     table, sample, outcome = schema.trial, schema.sample, schema.outcome
     status, cause = true_status(campaign_by_id(connection, campaign))
     lost = "" if status == "running" else f"the campaign was interrupted: {cause}"
-    query = (select(*(column for column in table.c if column is not table.c.thought), sample.c.id.label("sample"))
+    query = (select(table, sample.c.id.label("sample"))
              .join(sample, (sample.c.campaign == table.c.campaign) & (sample.c.trial == table.c.trial) & (sample.c.state == "current"),
                    isouter=True)
              .where(table.c.campaign == campaign).order_by(table.c.trial))
     numbers = select(outcome).where(outcome.c.campaign == campaign)
-    if index is not None:
-        query, numbers = query.where(table.c.trial == index), numbers.where(outcome.c.trial == index)
+    if only is not None:
+        query, numbers = query.where(table.c.trial.in_(only)), numbers.where(outcome.c.trial.in_(only))
     of_trial: dict[int, list[Row[Any]]] = defaultdict(list)
     for number in connection.execute(numbers):
         of_trial[number.trial].append(number)
-    known = _thoughts_of(connection, campaign, index, {} if thoughts is None else thoughts)
-    return [_trial(row, of_trial.get(row.trial, []), lost, known[row.trial]) for row in connection.execute(query)]
+    return [_trial(row, of_trial.get(row.trial, []), lost) for row in connection.execute(query)]
 
 
-def _thoughts_of(connection: Connection, campaign: str, index: int | None, known: Thoughts) -> Thoughts:
-    """`known`, and what of it is not known yet."""
-    table = schema.trial
-    query = select(table.c.trial, table.c.thought).where(table.c.campaign == campaign)
-    query = query.where(table.c.trial > max(known, default=-1)) if index is None else query.where(table.c.trial == index)
-    if index not in known:
-        known.update((row.trial, MappingProxyType(row.thought)) for row in connection.execute(query))
-    return known
-
-
-def _trial(row: Row[Any], numbers: Sequence[Row[Any]], lost: str, thought: Mapping[str, Any]) -> Trial:
+def _trial(row: Row[Any], numbers: Sequence[Row[Any]], lost: str) -> Trial:
     state, cause = TrialState(row.state), row.cause
     if lost and state in (TrialState.RUNNING, TrialState.SUGGESTED):
         state, cause = TrialState.ABANDONED, lost
@@ -187,7 +166,7 @@ def _trial(row: Row[Any], numbers: Sequence[Row[Any]], lost: str, thought: Mappi
         result = Outcome(MappingProxyType(measured), MappingProxyType(details))
     return Trial(index=row.trial, state=state, planned=MappingProxyType(row.planned), executed=MappingProxyType(row.executed),
                  outcome=result, cause=cause, origin=row.origin, sample=row.sample if row.sample is not None else "",
-                 thought=thought, began_lab_s=row.started_lab_s, ended_lab_s=row.ended_lab_s)
+                 thought=MappingProxyType(row.thought), began_lab_s=row.started_lab_s, ended_lab_s=row.ended_lab_s)
 
 
 def outcome_rows(outcome: Outcome, who: str) -> list[dict[str, Any]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +15,7 @@ from lab.core.sample import UNKNOWN
 from lab.core.trial import Outcome, Suggestion, Trial, TrialState
 from lab.records import schema
 from lab.records.accounts import draw_substrate
-from lab.records.answers import Thoughts, add_event, campaign_by_id, outcome_rows, trials_of, true_status
+from lab.records.answers import add_event, campaign_by_id, outcome_rows, trials_of, true_status
 from lab.records.journal import SampleJournal, next_index, plain
 from lab.records.part import Part, note_change
 from lab.records.places import (
@@ -35,13 +34,21 @@ from lab.records.rows import Known
 from lab.records.store import Store
 
 
+@dataclass(frozen=True)
+class _Read:
+    """All trials of a campaign at some moment: its status, and the number of the last change, tell whether they still are so."""
+
+    status: tuple[str, str]
+    change: int
+    trials: tuple[Trial, ...]
+
+
 class Trials(Part):
     """Life of trials."""
 
     def __init__(self, store: Store, me: Process) -> None:
         super().__init__(store, me)
-        self._trials_read: dict[str, tuple[object, tuple[Trial, ...]]] = {}
-        self._thoughts: dict[str, Thoughts] = defaultdict(dict)
+        self._read_before: dict[str, _Read] = {}
 
     def add_suggestion(self, campaign: str, suggestion: Suggestion, known: Known | None = None) -> int:
         """Book a suggestion; returns the index of its trial.
@@ -67,9 +74,9 @@ class Trials(Part):
         """The campaign and all its trials as they are now, to suggest the next one from."""
         with self._store.read() as connection:
             revision = last_revision(connection, campaign)
-            trials = trials_of(connection, campaign, thoughts=self._thoughts[campaign])
-            return Known(tuple(replace(trial, cause="", sample="") for trial in trials), config_at(connection, campaign, revision), revision,
-                         _last_change(connection, campaign))
+            read = self._read(connection, campaign)
+            return Known(tuple(replace(trial, cause="", sample="") for trial in read.trials), config_at(connection, campaign, revision), revision,
+                         read.change)
 
     def known_for(self, campaign: str, index: int) -> Known:
         """The same as it was when the trial at `index` was suggested: the optimiser makes the same point of it at any time, to the last bit.
@@ -81,7 +88,7 @@ class Trials(Part):
         """
         change = schema.change
         with self._store.read() as connection:
-            now = {trial.index: trial for trial in trials_of(connection, campaign, thoughts=self._thoughts[campaign])}
+            now = self._read(connection, campaign).trials
             mine = schema.trial.c.campaign == campaign, schema.trial.c.trial == index
             made = connection.execute(select(schema.trial.c.basis, schema.trial.c.revision).where(*mine)).first()
             if made is None or made.basis is None:
@@ -195,23 +202,33 @@ class Trials(Part):
         A trial that was running or suggested when its session ended reads as abandoned until the campaign is resumed.
         """
         with self._store.read() as connection:
-            # Asked before each decision of a campaign, and of thousands of numbers: read anew only what has changed.
-            now = _last_change(connection, campaign), true_status(campaign_by_id(connection, campaign))
-            version, found = self._trials_read.get(campaign, (None, ()))
-            if version != now:
-                found = tuple(trials_of(connection, campaign, thoughts=self._thoughts[campaign]))
-                self._trials_read[campaign] = now, found
-            return list(found)
+            return list(self._read(connection, campaign).trials)
 
     def trial(self, campaign: str, index: int) -> Trial:
         """One trial (see `trials`)."""
         with self._store.read() as connection:
-            found = trials_of(connection, campaign, index)
+            found = trials_of(connection, campaign, [index])
         if not found:
             raise LedgerError(f"{campaign}: trial {index}: is not in the ledger")
         return found[0]
 
     # ------------------------------------------------------------------------------------------------ parts
+
+    def _read(self, connection: Connection, campaign: str) -> _Read:
+        """All trials as they are now. Asked before each decision of a campaign, and of thousands of numbers: only what has changed is read."""
+        status, change = true_status(campaign_by_id(connection, campaign)), _last_change(connection, campaign)
+        before = self._read_before.get(campaign)
+        if before is None or before.status != status:
+            trials = trials_of(connection, campaign)
+        elif before.change == change:
+            return before
+        else:
+            table = schema.change
+            changed = connection.execute(select(table.c.trial).where(table.c.campaign == campaign, table.c.id > before.change).distinct()).scalars().all()
+            anew = {trial.index: trial for trial in [*before.trials, *trials_of(connection, campaign, changed)]}
+            trials = [anew[index] for index in sorted(anew)]
+        found = self._read_before[campaign] = _Read(status, change, tuple(trials))
+        return found
 
     def _claim(self, connection: Connection, row: Row[Any], place: str | Sequence[str], sample: str) -> str:
         """The place for a new sample."""
