@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -190,6 +191,29 @@ def test_where_nothing_is_desirable_yet_the_search_goes_towards_what_is() -> Non
     assert aim.incumbent == 0.0
     suggestion, = make_optimizer(config).suggest(trials[:-1])
     assert float(suggestion.values["a"]) + float(suggestion.values["b"]) > 1.9
+
+
+# ------------------------------------------------------------------------------------------------------ odd outcomes
+
+ODD = {"alike": lambda k: 1.0, "huge": lambda k: (-1.0) ** k * 1e149 * (k + 1), "tiny": lambda k: 1e-300 * k, "all sorts": lambda k: [1e150, 0.0, -1e150, 1e-300][k % 4]}
+SOUGHT: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "trade-offs": ([{**Y, "reference": 0.3}, {**Z, "reference": 1e9}], {}),
+    "inferred": ([Y, {"name": "z", "goal": "target", "target": 0.5}], {}),
+    "desirability": ([{"name": "y", "goal": "target", "target": 0.5, "tolerance": 1e-6}, DESIRED[1]], {"combine": "desirability"}),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sought", SOUGHT)
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_outcomes_give_a_sound_suggestion_and_recommendation_whatever_is_sought(odd: str, sought: str) -> None:
+    objectives, more = SOUGHT[sought]
+    config = campaign(objectives, **more)
+    trials = [completed(k, 0.1 + 0.13 * k, (0.37 * k) % 1.0, sem=None, y=ODD[odd](k), z=ODD["tiny"](k * k)) for k in range(6)]
+    suggestion, = make_optimizer(config).suggest(trials)
+    assert config.space.problems(suggestion.values) == []
+    assert suggestion.origin.startswith("botorch")
+    json.dumps([dict(suggestion.thought), recommend(config, trials).as_json()], allow_nan=False)
 
 
 # ------------------------------------------------------------------------------------------------------ what a file may say

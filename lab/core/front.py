@@ -169,14 +169,15 @@ def distinct_front(points: Array, reference: Array) -> Array:
 
 
 def compromise(points: Array, reference: Array) -> Array:
-    """Volume above the reference that each point dominates by itself, shape (n,).
+    """Share of what is above the reference that each point dominates by itself, shape (n,).
 
-    Of points that are not above it in every column, minus how far below it they are at most, in units of the columns' extents.
+    Of points that are not above it in every column, minus how far below it they are at most. Each column counts in units of its largest
+    distance from the reference.
     """
     over = points - reference
-    extent = np.ptp(points, axis=0)
-    short = (np.minimum(over, 0.0) / np.where(extent > 0.0, extent, 1.0)).min(axis=1)
-    return np.where((over > 0.0).all(axis=1), over.prod(axis=1), short)
+    size = np.abs(over).max(axis=0, initial=0.0)
+    over = over / np.where(size > 0.0, size, 1.0)
+    return np.where((over > 0.0).all(axis=1), over.prod(axis=1), np.minimum(over, 0.0).min(axis=1))
 
 
 def hypervolume(points: Array, reference: Array) -> float:

@@ -18,7 +18,9 @@ from lab.core.question import CampaignConfig, Objective
 from lab.core.space import LinearConstraint
 from lab.core.trial import Trial, TrialState
 from lab.optimise.desirability import DesirabilityGain, Ramp, log_composite, normal_draws
+from lab.optimise.doubt import improvement_over
 from lab.optimise.gains import Gain, Merit, Near, Up
+from lab.optimise.gaussian import Pinned, Posterior
 from lab.optimise.hypervolume import HypervolumeGain
 from lab.optimise.improvement import Above, Improvement
 from lab.optimise.polytope import Array
@@ -27,6 +29,9 @@ from lab.optimise.terms import JointWorth, OfOutcome, OfOutcomes, Term, Worth
 
 LEAST_DISTANCE = 1e-6
 """A target counts as met no better than this, in the unit of the models: there is always a little to improve."""
+
+FARTHEST = 1e6
+"""Values that a file gives count as no farther than this from what has been measured, in the unit of the models."""
 
 N_LEADING = 8
 """Of trade-offs, so many trials are put into an order by what they add to the front."""
@@ -68,7 +73,10 @@ class Aim:
         names = [objective.name for objective in self.campaign.objectives]
         if self.joint_worth is not None:
             return [OfOutcomes([models.of(name) for name in names], self.joint_worth)]
-        return [] if self.worth is None else [OfOutcome(models.of(names[0]), self.worth)]
+        model = models.of(names[0])
+        if isinstance(self.worth, Improvement) and isinstance(model, Posterior | Pinned):
+            return [improvement_over(model, known_points(models)[self.is_kept], self.worth)]
+        return [] if self.worth is None else [OfOutcome(model, self.worth)]
 
     def limits(self, models: Models) -> list[Term]:
         """The probability that each outcome constraint is kept."""
@@ -81,10 +89,11 @@ class Aim:
     def improvement(self, models: Models, x: Array) -> Array | None:
         """The expected improvement of samples that may break a constraint or fail, shape (n,), at `x`, shape (n, d).
 
-        In the objective's unit; of a desirability without one; of trade-offs a volume, in the product of the units. None while there is no incumbent.
+        In the objective's unit; of a desirability without one; of trade-offs a volume, in the product of the units. None while there is no incumbent,
+        or where the product of the units is no finite number above 0.
         """
         terms = self.terms(models)
-        if not terms:
+        if not terms or not 0.0 < self.unit < np.inf:
             return None
         logs = sum((term.values(x) for term in [*terms, *self.limits(models)]), np.zeros(len(x)))
         chance = models.success_at(x)
@@ -103,7 +112,9 @@ class Aim:
         rank = np.argsort(np.argsort(found, kind="stable"), kind="stable") - np.where(eligible, 0, len(done))
         if len(objectives) > 1 and self.campaign.combine == "pareto" and eligible.any():
             known = merits(objectives, means)
-            leading = by_gain(known[eligible], reference_merits(objectives, known[eligible]), N_LEADING)
+            over = known[eligible] - reference_merits(objectives, known[eligible])
+            size = np.abs(over).max(axis=0)
+            leading = by_gain(over / np.where(size > 0.0, size, 1.0), np.zeros(len(objectives)), N_LEADING)
             rank[np.flatnonzero(eligible)[leading]] = len(done) + np.arange(len(leading))[::-1]
         return rank.astype(float)
 
@@ -112,7 +123,7 @@ def side_of(limit: LinearConstraint, study: Study) -> tuple[str, float, float]:
     """Outcome, bound in the unit of its model, and 1 where it must be above it, -1 where below."""
     (name, coefficient), = limit.coefficients
     sign = 1.0 if (limit.operator == ">=") == (coefficient > 0) else -1.0
-    return name, study[name].to_unit(limit.bound / coefficient), sign
+    return name, in_unit(study, name, limit.bound / coefficient), sign
 
 
 def aim_of(campaign: CampaignConfig, models: Models) -> Aim:
@@ -169,11 +180,12 @@ def _trade_offs(campaign: CampaignConfig, study: Study, is_kept: Array, means: A
     sides = [merit_of(objective, study) for objective in campaign.objectives]
     known = np.column_stack([merit.of(mean) for merit, mean in zip(sides, means, strict=True)])
     inferred = inferred_reference(known)
-    reference = np.array([inferred[j] if o.reference is None else float(sides[j].of(np.array(study[o.name].to_unit(o.reference))))
+    reference = np.array([inferred[j] if o.reference is None else float(sides[j].of(np.array(in_unit(study, o.name, o.reference))))
                           for j, o in enumerate(campaign.objectives)])
     lower, upper, n_left_out = boxes(known, reference)
     remarks = (f"{n_left_out} points of the front not counted: those that add least",) if n_left_out else ()
-    unit = float(np.prod([study[o.name].width for o in campaign.objectives]))
+    with np.errstate(over="ignore"):  # a product of units that is too large to be told is not told
+        unit = float(np.prod([study[o.name].width for o in campaign.objectives]))
     words = f"a larger hypervolume beyond {', '.join(_beyond(o, study, level) for o, level in zip(campaign.objectives, reference, strict=True))}"
     return Aim(campaign, is_kept, hypervolume(known, reference), joint_worth=HypervolumeGain(sides, lower, upper), unit=unit, words=words, remarks=remarks)
 
@@ -181,7 +193,7 @@ def _trade_offs(campaign: CampaignConfig, study: Study, is_kept: Array, means: A
 def merit_of(objective: Objective, study: Study) -> Merit:
     """The merit of an objective's outcome, in the unit of its model."""
     if objective.target is not None:
-        return Near(study[objective.name].to_unit(objective.target))
+        return Near(in_unit(study, objective.name, objective.target))
     return Up(1.0 if objective.goal == "maximize" else -1.0)
 
 
@@ -190,14 +202,23 @@ def ramps_of(campaign: CampaignConfig, study: Study) -> tuple[Ramp, ...]:
     return tuple(_ramp(objective, study) for objective in campaign.objectives)
 
 
+def in_unit(study: Study, name: str, value: float) -> float:
+    """A value that a file gives, in the unit of the outcome's model."""
+    with np.errstate(over="ignore"):
+        return float(np.clip(study[name].to_unit(value), -FARTHEST, FARTHEST))
+
+
 def _ramp(objective: Objective, study: Study) -> Ramp:
-    one = study[objective.name]
+    name = objective.name
     if objective.target is not None and objective.tolerance is not None:
-        return Ramp(one.to_unit(objective.target), objective.tolerance / one.width, is_target=True, weight=objective.weight)
+        with np.errstate(over="ignore"):
+            reach = float(np.clip(objective.tolerance / np.float64(study[name].width), LEAST_DISTANCE, FARTHEST))
+        return Ramp(in_unit(study, name, objective.target), reach, is_target=True, weight=objective.weight)
     if objective.desirability is None:
-        raise ValueError(f"{objective.name}: given no desirability; allowed: [value worth nothing, best value]")
-    worst, best = objective.desirability
-    return Ramp(one.to_unit(best), (worst - best) / one.width, weight=objective.weight)
+        raise ValueError(f"{name}: given no desirability; allowed: [value worth nothing, best value]")
+    worst, best = (in_unit(study, name, end) for end in objective.desirability)
+    side = 1.0 if objective.goal == "minimize" else -1.0
+    return Ramp(best, side * max(side * (worst - best), LEAST_DISTANCE), weight=objective.weight)
 
 
 def _beyond(objective: Objective, study: Study, level: float) -> str:
