@@ -71,4 +71,4 @@ def say_end(console: Console, result: dict[str, Any], home: Home) -> None:
     console.print(f"  data       {path}/ledger.sqlite   {path}/runs/")
     console.print(f"             {path}/frames/{result['campaign']}/")
     again = f"lab resume {result['campaign']}     " if result["status"] == "interrupted" else ""
-    console.print(f"  next       {again}lab show {result['campaign']}     lab ls     lab console")
+    console.print(f"  next       {again}lab show {result['campaign']}     lab report {result['campaign']}     lab console")

@@ -30,7 +30,7 @@ from lab.records.ledger import Ledger
 MIXTURE: dict[str, Any] = {
     "name": "film", "recipe": "thin_film", "objectives": [{"name": "purity", "goal": "maximize"}], "budget": {"trials": 20},
     "parameters": [{"name": "cs", "type": "range", "bounds": [0, 1]}, {"name": "fa", "type": "range", "bounds": [0, 1]},
-                   {"name": "ma", "type": "range", "bounds": [0, 1]}, {"name": "hot", "type": "range", "bounds": [60, 180], "unit": "degC"},
+                   {"name": "ma", "type": "range", "bounds": [0, 1]}, {"name": "hot", "type": "range", "bounds": [60, 180], "unit": "$\\frac{K", "scale": "log"},
                    {"name": "solvent", "type": "choice", "values": ["DMF", "DM<SO>"]}],
     "constraints": ["cs + fa + ma == 1"], "optimizer": {"engine": "botorch"}}
 LINE: dict[str, Any] = {"name": "film", "recipe": "thin_film", "objectives": [{"name": "purity", "goal": "maximize"}], "budget": {"trials": 20},
@@ -116,6 +116,7 @@ def test_the_page_is_whole_and_needs_nothing_else(told: Dossier) -> None:
     assert set(re.findall(r'url\(#([^)]*)\)', text)) | {one[1:] for one in found.references if one.startswith("#")} <= set(found.ids)
     for heading in ("Progress", "What the model says of purity", "Where samples succeed", "Why these points", "All trials", "campaign.yaml"):
         assert heading in text
+    assert "mathdefault" not in text  # dollars are dollars, and so must nothing else be set as a formula
     assert "DM&lt;SO&gt;" in text and "DM<SO>" not in text and "Buffer &lt;overrun&gt;" in text and told.digest in text
 
 

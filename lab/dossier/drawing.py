@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,7 @@ _STYLE: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#888888", "axes.grid": True, "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6, "axes.axisbelow": True, "xtick.color": "#444444", "ytick.color": "#444444", "legend.frameon": False,
     "legend.fontsize": 9.0, "figure.constrained_layout.use": True, "svg.fonttype": "path", "svg.hashsalt": "labwright",
+    "text.parse_math": False,  # units and choices are anybody's text, dollars and all
 }
 
 
@@ -77,6 +78,19 @@ def labelled(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.set_ylabel(y)
     if title:
         axes.set_title(title)
+
+
+def on_logarithms(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic scale, with plain numbers at its decades."""
+    from matplotlib.ticker import LogFormatter, NullFormatter
+
+    if which == "x":
+        axes.set_xscale("log")
+    else:
+        axes.set_yscale("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def with_unit(name: str, unit: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from lab.core.question import CampaignConfig, RangeSpec
 from lab.core.space import Value
 from lab.core.trial import Trial
-from lab.dossier.drawing import MANY, MAP_COLOURS, RED, figure, labelled, with_unit
+from lab.dossier.drawing import MANY, MAP_COLOURS, RED, figure, labelled, on_logarithms, with_unit
 from lab.optimise.dependence import N_EDGE, Map
 
 if TYPE_CHECKING:
@@ -31,14 +31,19 @@ def map_figure(found: Map, outcome: str, config: CampaignConfig, completed: Sequ
         for at, number in zip(found.at, numbers, strict=True):
             table[np.searchsorted(y, float(at[1])), np.searchsorted(x, float(at[0]))] = number
         mesh = ax.pcolormesh(x, y, table, cmap=MAP_COLOURS if words == "expected" else "cividis", shading="nearest", rasterized=True)
-        for name, axis in zip(found.names, (ax.set_xscale, ax.set_yscale), strict=True):
-            if any(isinstance(one, RangeSpec) and one.name == name and one.scale == "log" for one in config.parameters):
-                axis("log")
+        if _is_log(config, found.names[0]):
+            on_logarithms(ax, "x")
+        if _is_log(config, found.names[1]):
+            on_logarithms(ax, "y")
         drawn.colorbar(mesh, ax=ax, label=outcome)
         _points(ax, [_pair(found, t.point) for t in completed], [_pair(found, t.point) for t in failed], None if best is None else _pair(found, best))
         ax.grid(visible=False)
         labelled(ax, with_unit(found.names[0], units.get(found.names[0], "")), with_unit(found.names[1], units.get(found.names[1], "")), words)
     return drawn
+
+
+def _is_log(config: CampaignConfig, name: str) -> bool:
+    return any(isinstance(one, RangeSpec) and one.name == name and one.scale == "log" for one in config.parameters)
 
 
 def triangle_figure(found: Map, outcome: str, completed: Sequence[Trial], failed: Sequence[Trial], best: Mapping[str, Value] | None) -> Figure:

@@ -10,7 +10,7 @@ import numpy as np
 from lab.core.question import CampaignConfig, RangeSpec
 from lab.core.space import ChoiceParameter, Value
 from lab.core.trial import Trial
-from lab.dossier.drawing import BLUE, GREEN, GREY, MANY, ORANGE, RED, WIDTH, figure, labelled, with_unit
+from lab.dossier.drawing import BLUE, GREEN, GREY, MANY, ORANGE, RED, WIDTH, figure, labelled, on_logarithms, with_unit
 from lab.optimise.dependence import Curve
 from lab.optimise.explain import Told
 from lab.optimise.left_out import WITHIN, Foretold
@@ -120,7 +120,7 @@ def _scale_of(ax: Axes, config: CampaignConfig, curve: Curve) -> Callable[[Value
     spec = next((one for one in config.parameters if one.name == curve.name), None)
     if isinstance(spec, RangeSpec):
         if spec.scale == "log":
-            ax.set_xscale("log")
+            on_logarithms(ax, "x")
         return float
     choice = config.space[curve.name]
     values = [str(v) for v in choice.values] if isinstance(choice, ChoiceParameter) else []

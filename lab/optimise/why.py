@@ -133,7 +133,8 @@ def _alternatives(thought: Mapping[str, Any], trial: Trial) -> list[str]:
         return []
     words = f"second choice {_different(second, trial.planned)}"
     if _is_number(own) and _is_number(worth):
-        words += f": {math.exp(min(float(worth) - float(own), 0.0)):.2g} times as good"
+        share = math.exp(min(worth - own, 0.0))
+        words += f": {share:.2g} times as good" if share < 0.995 else ": just as good"
     return [words]
 
 
