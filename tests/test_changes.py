@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from campaign_on_record import EXAMPLES, LAB
+from records_campaigns import killed
 
 from lab.changes.config import change
 from lab.changes.draft import changed
@@ -216,3 +217,25 @@ def test_points_are_attached_edited_and_vetoed_at_a_terminal(ledger: Ledger, tmp
     assert ledger.trial(campaign, 2).outcome == Outcome({"perovskite_fraction": Measured(0.9, 0.01)})
     for words in (["attach", "film", "cs=2"], ["veto", "film", "first"], ["edit", "film", "1"], ["attach", "film", *point, "--measured", "much"]):
         assert CliRunner().invoke(app, words).exit_code == 2
+
+
+def test_what_was_changed_and_brought_outlives_the_session_that_was_killed(ledger: Ledger, tmp_path: Path) -> None:
+    asked = config()
+    (tmp_path / "config.json").write_text(asked.model_dump_json())
+    (tmp_path / "lab.json").write_text(load_liquids(LAB, asked, "campaign").model_dump_json())
+    killed(tmp_path / "ledger.sqlite", f"""
+from pathlib import Path
+from lab.changes.config import change
+folder = Path({str(tmp_path)!r})
+campaign = ledger.open_campaign("film", (folder / "config.json").read_text(), (folder / "lab.json").read_text())
+ledger.add_suggestion(campaign, Suggestion({POINT!r}, "test"), ledger.known(campaign))
+ledger.attach(campaign, {POINT!r}, "ann")
+change(ledger, campaign, {{"minimize": "peak_width"}}, "ann")
+""")
+    assert str(change(ledger, "film", {"cs": [0, 0.5], "anneal_temperature": [100, 180]}, "bob")).endswith("; lab resume goes on with it")
+    campaign = ledger.campaign("film").id
+    ledger.reopen_campaign(campaign)
+    known = ledger.known(campaign)
+    assert ([one.planned for one in known.trials], known.revision) == ([POINT, POINT], 2)
+    assert differences(asked, CampaignConfig.model_validate_json(known.config)) == (
+        "cs 0..1 -> 0..0.5; anneal_temperature 60..180 degC -> 100..180 degC; maximize perovskite_fraction -> minimize peak_width")
