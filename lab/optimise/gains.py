@@ -122,6 +122,8 @@ def _slab(mean: Array, deviation: Array, low: Array, high: Array) -> Found:
 def _wide_slab(mean: Array, deviation: Array, low: Array, high: Array) -> Found:
     whole, slope, rest = log_h((mean - low) / deviation)
     is_bounded = np.isfinite(high)
+    if not is_bounded.any():
+        return np.log(deviation) + whole, slope / deviation, rest / deviation
     beyond, beyond_slope, beyond_rest = log_h(np.where(is_bounded, mean - np.where(is_bounded, high, 0.0), mean - low) / deviation)
     share = np.where(is_bounded, np.exp(beyond - whole), 0.0)
     left = 1.0 - share

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import logsumexp
 
 from lab.optimise.gains import Merit
 from lab.optimise.polytope import Array
@@ -57,8 +56,12 @@ class HypervolumeGain:
         gains = [merit.log_gain(mean[:, None], variance[:, None], low, high)
                  for merit, mean, variance, (low, high, _) in zip(self.merits, means, variances, self._sides, strict=True)]
         volumes = sum((gain[0][:, place] for gain, (_, _, place) in zip(gains, self._sides, strict=True)), np.zeros((means.shape[1], len(self.lower))))
-        value = logsumexp(volumes, axis=1)
-        share = np.exp(volumes - np.where(np.isfinite(value), value, 0.0)[:, None])
+        largest = volumes.max(axis=1)
+        largest = np.where(np.isfinite(largest), largest, 0.0)  # where every box is out of reach
+        share = np.exp(volumes - largest[:, None])
+        whole = np.maximum(share.sum(axis=1), np.finfo(float).tiny)
+        share /= whole[:, None]
+        value = np.where(share.any(axis=1), largest + np.log(whole), -np.inf)
         by_mean, by_variance = [], []
         for (_, d_mean, d_variance), (low, _, place) in zip(gains, self._sides, strict=True):
             weight = share @ (place[:, None] == np.arange(len(low)))  # of all boxes with one pair of ends together
