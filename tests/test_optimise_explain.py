@@ -145,6 +145,12 @@ def test_what_a_model_does_not_know_widens_the_error() -> None:
     assert few > 1.5 * many
 
 
+def test_a_model_that_knows_everything_is_explained_without_trouble() -> None:
+    line, X = Domain(Space((RangeParameter("a", 0, 1),))), np.linspace(0, 1, 200)[:, None]
+    model = condition(Data(X, np.sin(6 * X[:, 0]), np.zeros(200), np.array([0])), Kernel(np.array([0.5]), 1.0, 1e-6))
+    assert sensitivities(model, line, 200).effects[0].whole == pytest.approx(1.0, abs=0.05)
+
+
 def test_nothing_matters_in_a_model_that_expects_the_same_everywhere() -> None:
     for domain in (BOX, MIXTURE):
         found = sensitivities(Known(lambda x: np.zeros(len(x))), domain, 5)

@@ -176,8 +176,9 @@ def _scatter(found: Sequence[Array | None], centre: Array) -> Array:
 def _draws(model: Process, x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Functions that the model believes possible, shape (draws, n), and their mean, shape (n,)."""
     mean, covariance = model.joint(x)
-    size = max(float(np.diag(covariance).mean()), 1e-12)
-    L, _ = factor(covariance + 1e-9 * size * np.eye(len(x)))
+    # Where the model knows everything, what is left of the covariance is rounding, and has to be lifted above it.
+    lift = 1e-7 * (float(np.diag(covariance).mean()) + float(mean.var())) + 1e-12
+    L, _ = factor(covariance + lift * np.eye(len(x)))
     return mean + (L @ rng.standard_normal((len(x), N_DRAWS))).T, mean
 
 
