@@ -440,7 +440,7 @@ class CampaignConfig(_Model):
 
     def _check_known(self) -> None:
         """What is known before the first sample has to be of this question's parameters and outcomes."""
-        outcomes = {*(one.name for one in self.objectives), *(name for limit in (*self.outcome_limits, *self.safe_limits) for name in limit.names)}
+        outcomes = set(self.outcome_names)
         needed = [p.name for p in self.space.parameters if not isinstance(p, FixedParameter)]
         for name, text in self.prior_mean.items():
             if name not in outcomes:

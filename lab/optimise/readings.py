@@ -17,13 +17,6 @@ LARGEST = 1e150
 HOUR_S = 3600.0
 
 
-def outcomes_of(campaign: CampaignConfig) -> tuple[str, ...]:
-    """Names of the outcomes that models are made of: objectives in the order of the file, then what is limited, then what must be safe."""
-    limited = [name for limit in campaign.outcome_limits for name in limit.names]
-    safe = [] if campaign.safety is None else [text.replace("<", " ").replace(">", " ").replace("=", " ").split()[0] for text in campaign.safety.constraints]
-    return tuple(dict.fromkeys([*(one.name for one in campaign.objectives), *limited, *safe]))
-
-
 def measured(trials: Sequence[Trial], name: str) -> list[Measured]:
     """An outcome of completed trials.
 

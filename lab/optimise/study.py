@@ -38,7 +38,7 @@ OUTCOME = Prior(may_be_smooth=True)
 SUCCESS = Prior(scale=(0.0, 0.5), noise=(-4.0, 1.0))
 """Of success and failure, as 1 and -1: borders are sharper than outcomes are rough, and a failure may have been a cable's."""
 
-ENOUGH, CAUTION = 0.7, 30.0
+ENOUGH, CAUTION = 0.8, 30.0
 """Below the first, the chance of success counts so much more: a failure costs a sample, and the improvement expected beyond
 a border is often many times that on this side of it. Where nothing is known, the chance is a half."""
 
@@ -273,9 +273,9 @@ def study_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) 
     failed = [k for k, t in enumerate(everything) if t.state is TrialState.FAILED]
     others = np.where(np.isfinite(beyond[failed]), beyond[failed], here)
     completed = [everything[k] for k in done]
-    observed = tuple(_observed(campaign, name, readings.measured(completed, name), remarks) for name in readings.outcomes_of(campaign))
+    observed = tuple(_observed(campaign, name, readings.measured(completed, name), remarks) for name in campaign.outcome_names)
     expected = {name: prior_mean(domain, name, text, next(one.scale for one in observed if one.name == name))
-                for name, text in campaign.prior_mean.items() if name in readings.outcomes_of(campaign)}
+                for name, text in campaign.prior_mean.items() if name in campaign.outcome_names}
     trends = {one.name: found for one in observed if (found := trend(known.others, one.name, expected.get(one.name))) is not None}
     if campaign.drift is not None:
         trends = {one.name: drifting(trends.get(one.name), domain.n_columns + len(campaign.context)) for one in observed}

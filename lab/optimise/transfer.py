@@ -23,7 +23,7 @@ from lab.optimise.domain import Domain
 from lab.optimise.gaussian import Data, ModelFailed, Posterior, Trend, condition
 from lab.optimise.likelihood import Prior, fit
 from lab.optimise.polytope import Array
-from lab.optimise.readings import LARGEST, outcomes_of
+from lab.optimise.readings import LARGEST
 from lab.optimise.replicates import alike, merged
 from lab.optimise.representative import representative
 from lab.optimise.scaling import scale_of
@@ -104,7 +104,7 @@ def _read(campaign: CampaignConfig, domain: Domain, prior: Prior) -> Known:
         if table.is_same:
             same += trials
             continue
-        models = {name: model for name in outcomes_of(campaign) if (model := _model(campaign, domain, trials, name, prior)) is not None}
+        models = {name: model for name in campaign.outcome_names if (model := _model(campaign, domain, trials, name, prior)) is not None}
         if models:
             others.append(Earlier(table.name, models))
         else:
@@ -131,7 +131,7 @@ def _trial(campaign: CampaignConfig, domain: Domain, row: Mapping[str, Scalar], 
         return None
     if str(row.get(STATE, "")).strip().lower() == FAILED:
         return Trial(-1, TrialState.FAILED, values)
-    names = outcomes_of(campaign)
+    names = campaign.outcome_names
     known = {name: Measured(number, _number(row.get(name + SEM))) for name in names if (number := _number(row.get(name))) is not None}
     if len(known) < len(names) if is_same else not known:
         return None
