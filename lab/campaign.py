@@ -184,6 +184,7 @@ class Campaign:
         self._stopped, self._shortage = "", ""
         self._idle_since: float | None = None
         self._has_failed = False
+        self._told_of: set[int] = set()
         self.n_begun = 0
         """Samples begun in this session, for its share of the work cell."""
         self.began_lab_s, self.began_wall_s = ledger.campaign(campaign_id).started_lab_s, time.monotonic()
@@ -355,7 +356,7 @@ class Campaign:
             known = self.ledger.known(self.id)
             again = next((t for t in known.trials if t.state is TrialState.SUGGESTED), None)
             if again is not None:
-                return self._order(again.index, again.planned)
+                return self._announced(again.index, Suggestion(again.planned, again.origin))
             try:
                 return self._suggested(known)
             except Outdated as error:
@@ -377,9 +378,14 @@ class Campaign:
             self._stopped, self._has_failed = f"no suggestion: {error}", True
             return None
         self._thinking_wall_s = time.monotonic() - began
-        index = self.ledger.add_suggestion(self.id, suggestion, known)
+        return self._announced(self.ledger.add_suggestion(self.id, suggestion, known), suggestion)
+
+    def _announced(self, index: int, suggestion: Suggestion) -> Order:
+        """The order of a suggestion, of which people hear once."""
         order = self._order(index, suggestion.values)
-        self._reporter.suggested(self, order, suggestion)
+        if index not in self._told_of:
+            self._told_of.add(index)
+            self._reporter.suggested(self, order, suggestion)
         return order
 
     def _proposed(self, basis: int) -> Order | None:
@@ -391,9 +397,7 @@ class Campaign:
         row = self.ledger.take_proposal(self.id, basis)
         if row is not None and row.trial is not None:
             self._idle_since = None
-            order = self._order(row.trial, row.values)
-            self._reporter.suggested(self, order, Suggestion(row.values, f"proposed by {row.by}"))
-            return order
+            return self._announced(row.trial, Suggestion(row.values, f"proposed by {row.by}"))
         now, deadline_s = time.monotonic(), self.config.optimizer.deadline_s
         if self._idle_since is None or any(trial.state is TrialState.RUNNING for trial in self.trials):
             self._idle_since = now

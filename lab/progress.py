@@ -136,8 +136,8 @@ class Lines:
             self._now = None
 
     def _count(self, campaign: Campaign, index: int) -> str:
-        """``7/20``, with the campaign's name where several share the cell."""
-        total = str(campaign.config.budget.trials)
+        """``7/20``, with the campaign's name where several share the cell; trials that use nothing of the budget come on top of it."""
+        total = str(campaign.config.budget.trials + sum(not trial.needs_sample for trial in campaign.trials))
         name = f"{campaign.config.name} " if len(self._campaigns) > 1 else ""
         return f"{name}{index + 1:>{len(total)}}/{total}"
 

@@ -427,6 +427,13 @@ def test_a_campaign_that_is_changed_goes_on_with_an_optimiser_that_is_made_of_th
     assert "cs 0..1 -> 0..0.5; budget: trials 3 -> 2, says ann" in record.reporter.lines
 
 
+def test_people_hear_of_a_point_that_somebody_has_attached_as_of_any_other(record: Record) -> None:
+    campaign = record.campaign()
+    record.ledger.attach(campaign.id, {"cs": 0.2, "fa": 0.8, "ma": 0.0, "anneal_temperature": 120.0}, "ann")
+    begun(campaign)
+    assert record.reporter.lines == ["suggested 0"] and record.optimizer.asked == []
+
+
 def test_a_suggestion_during_which_the_campaign_was_changed_is_made_again(record: Record) -> None:
     campaign = record.campaign()
 
