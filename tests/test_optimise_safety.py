@@ -14,6 +14,7 @@ from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer
 from lab.optimise.domain import Domain
+from lab.optimise.recommend import recommend
 from lab.optimise.safety import SafeSet, safe_set_of
 
 SQUARE = [{"name": n, "type": "range", "bounds": [0, 1]} for n in ("a", "b")]
@@ -136,3 +137,12 @@ def test_several_constraints_are_kept_together() -> None:
     trials = [completed(k, point) for k, point in enumerate(CORNER)]
     x = np.random.default_rng(0).random((50, 2))
     assert (safe(config, trials).chance(x) <= safe(one, trials).chance(x)).all()
+
+
+def test_what_is_recommended_without_having_been_measured_is_safe_as_well() -> None:
+    config = campaign()
+    points = [{"a": a, "b": b} for a in (0.05, 0.15, 0.25, 0.3) for b in (0.1, 0.25)]
+    trials = [completed(k, point) for k, point in enumerate(points)]
+    found = recommend(config, trials).candidate
+    assert found is not None
+    assert safe(config, trials).chance(Domain(config.space).encode_values(found.values)[None, :])[0] >= 0.9 - 1e-6

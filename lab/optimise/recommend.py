@@ -29,6 +29,7 @@ from lab.optimise.gaussian import ModelFailed
 from lab.optimise.ground import Ground, ground_of
 from lab.optimise.one_thread import one_thread
 from lab.optimise.polytope import Array
+from lab.optimise.safety import safe_set_of
 from lab.optimise.sobol import SobolOptimizer
 from lab.optimise.starts import incumbents
 from lab.optimise.study import Models, study_of
@@ -182,10 +183,15 @@ def _front(campaign: CampaignConfig, points: Sequence[Recommended]) -> tuple[Rec
 
 def _candidate(campaign: CampaignConfig, models: Models, ground: Ground, done: Sequence[Trial], x: Array, best: Recommended) -> Recommended | None:
     """The best expected point of all that could be tried; None when the search finds nothing better than the best measured one."""
-    acquisition = Acquisition(candidate_terms(campaign, models))
+    # What a campaign may suggest is safe by a model that is more careful than those of the outcomes.
+    safe = safe_set_of(campaign, models.study.domain, done)
+    acquisition = Acquisition([*candidate_terms(campaign, models), *([] if safe is None else [safe])])
     rank = np.array([-float(t.index != best.trial) for t in done])
     starts = incumbents(models.study.domain, done, rank)
-    found = ground.seek([], acquisition, starts, ground.candidates[:0])
+    try:
+        found = ground.seek([], acquisition, starts, ground.candidates[:0] if safe is None else safe.candidates(ground.candidates))
+    except ModelFailed:
+        return None
     if not acquisition.values(found.x[:1])[0] > acquisition.values(x[None, :])[0]:
         return None
     values = _at_target(campaign, found.values[0])
