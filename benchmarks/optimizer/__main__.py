@@ -24,7 +24,7 @@ from lab.core.errors import ConfigError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 2 for an unknown name or a file that cannot be used, 0 else; a missed target is said, and is no failure of the run."""
+    """Returns 2 for an unknown name or a file that cannot be used, 130 when it was interrupted, 0 else; a missed target is no failure of the run."""
     given = _parser().parse_args(arguments)
     for kind, names, known in (("problem", given.problems, problems.NAMES), ("engine", given.engines, engines.NAMES)):
         unknown = [name for name in names if name not in known]
@@ -41,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = list(_wanted(chosen, given.engines, given.seeds, obstacles))
     todo = missing(rows, wanted)
     print(f"{len(wanted)} runs, {len(wanted) - len(todo)} of them on file ({given.folder / 'rows.csv'})", flush=True)
-    n_begun = run_all(Plan(given.data, given.deadline_s, given.jobs, given.minutes * 60), rows, todo, say=lambda text: print(text, flush=True))
+    try:
+        n_begun = run_all(Plan(given.data, given.deadline_s, given.jobs, given.minutes * 60), rows, todo, say=lambda text: print(text, flush=True))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
     if n_begun < len(todo):
         print(f"{len(todo) - n_begun} runs are left for another time", flush=True)
     _report(rows, given.problems, given.engines, obstacles, given.folder / "regret.png")

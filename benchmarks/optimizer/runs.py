@@ -84,7 +84,7 @@ def run_one(worker: Worker, deadline_s: float, rows: Rows, key: Key) -> str:
     A run that passes the deadline, or breaks down, ends with a row that says so.
     """
     last = Row(key.problem, key.engine, key.version, key.seed, -1, "", "", "", None, None, None, 0, 0, None, None, "")
-    status, why, n_trials = "its process ended", "", 0
+    status, why, n_trials = "", "", 0
     late = threading.Timer(PATIENCE * deadline_s, worker.kill)
     late.start()
     for line in worker.play(key, math.ceil(deadline_s)):
@@ -103,6 +103,8 @@ def run_one(worker: Worker, deadline_s: float, rows: Rows, key: Key) -> str:
     late.join()
     if status == "0":
         return f"{n_trials} trials"
-    note = f"{DEADLINE} of {deadline_s:g} s CPU" if is_late else f"{ENDED}{why or f'exit status {status}'}"
+    if not why:
+        why = f"exit status {status}" if status else "its process ended"
+    note = f"{DEADLINE} of {deadline_s:g} s CPU" if is_late else f"{ENDED}{why}"
     rows.add(replace(last, trial=n_trials, state="", parameters="", measured="", cpu_s=None, note=note))
     return f"{n_trials} trials; {note}"
