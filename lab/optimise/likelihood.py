@@ -19,8 +19,9 @@ from lab.optimise.polytope import Array
 FEW, MORE = 60, 200
 """Observations on which every start is tried, and on which the best is gone on with before all are taken."""
 
-EVALUATIONS = (40, 8)
-"""Most evaluations of the likelihood: per start on few observations, and on more (on more than `MORE`, fewer)."""
+EVALUATIONS, FOLLOWING = (40, 8), 5
+"""Most evaluations of the likelihood: per start on few observations, on more, and to follow what was most probable before (all but the first: on
+more than `MORE` observations, fewer)."""
 
 IMPROBABLE = 1e12
 """Minus the logarithm of the likelihood where it cannot be had."""
@@ -142,7 +143,7 @@ def fit(data: Data, prior: Prior, start: Kernel | None = None) -> Kernel:
         if its_value < value:
             theta, value, is_smooth = other, its_value, True
     for size in sorted({min(n, MORE), n}) if n > FEW else ():
-        theta, value = _descend(Density(_some(data, size), prior, is_smooth), theta, low, high, _evaluations(size))
+        theta, value = _descend(Density(_some(data, size), prior, is_smooth), theta, low, high, _evaluations(size, EVALUATIONS[1]))
     return _checked(theta, value, n, is_smooth)
 
 
@@ -155,7 +156,8 @@ def follow(data: Data, prior: Prior, start: Kernel) -> Kernel:
         When the likelihood is not finite there.
     """
     low, high = _bounds(data.n_scales)
-    theta, value = _descend(Density(data, prior, start.is_smooth), np.clip(_logarithms(start), low, high), low, high, _evaluations(len(data.y)))
+    theta, value = _descend(Density(data, prior, start.is_smooth), np.clip(_logarithms(start), low, high), low, high,
+                            _evaluations(len(data.y), FOLLOWING))
     return _checked(theta, value, len(data.y), start.is_smooth)
 
 
@@ -164,9 +166,9 @@ def _some(data: Data, n: int) -> Data:
     return data if len(data.y) <= n else data.only(np.unique(np.linspace(0, len(data.y) - 1, n).round().astype(int)))
 
 
-def _evaluations(n: int) -> int:
+def _evaluations(n: int, most: int) -> int:
     """Most evaluations of the likelihood of `n` observations: their cost is bounded."""
-    return int(np.clip(EVALUATIONS[1] * MORE / n, 2, EVALUATIONS[1]))
+    return int(np.clip(most * MORE / n, 2, most))
 
 
 def _checked(theta: Array, value: float, n: int, is_smooth: bool) -> Kernel:
