@@ -342,3 +342,20 @@ def test_a_program_is_told_that_its_campaign_will_never_begin(gateway: StandIn) 
     has(gateway, row(1, "rejected", cause="too early"))
     with connect() as lab, pytest.raises(RemoteError, match="is rejected, and has begun no campaign: too early"):
         lab.begun("i-00001-1f31", deadline_s=30.0)
+
+
+def test_the_tables_of_a_campaign_go_with_it(tmp_path: Path) -> None:
+    from lab.remote.client.asking import _config
+
+    (tmp_path / "pool.csv").write_text("cs,fa\n0.1,0.9\n0.3,0.7\n")
+    (tmp_path / "pool.yaml").write_text("""
+name: pool
+recipe: thin_film
+parameters: [{name: cs, type: range, bounds: [0, 1]}, {name: fa, type: range, bounds: [0, 1]}]
+candidates: {file: pool.csv}
+objectives: [{name: perovskite_fraction, goal: maximize}]
+budget: {trials: 2}
+optimizer: {engine: botorch}
+""")
+    sent = _config(tmp_path / "pool.yaml", ["budget.trials=1"])
+    assert sent["candidates"]["rows"] == [[0.1, 0.9], [0.3, 0.7]] and sent["budget"]["trials"] == 1

@@ -250,10 +250,10 @@ class Asking:
 
 
 def _config(campaign: str | Path | Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """The fields that were set, validated here already: what is wrong is said with the file's name."""
+    """The fields that were set, with the tables that a file names, validated here already: what is wrong is said with the file's name."""
     from lab.core.question import CampaignConfig
-    from lab.files import parse, read_yaml
+    from lab.files import load_campaign, parse
 
-    content, name = (campaign, "campaign") if isinstance(campaign, Mapping) else (read_yaml(Path(campaign)), str(campaign))
-    config = parse(CampaignConfig, content, name, parse_sets(assignments))
+    sets = parse_sets(assignments)
+    config = parse(CampaignConfig, campaign, "campaign", sets) if isinstance(campaign, Mapping) else load_campaign(Path(campaign), sets)
     return config.model_dump(mode="json", exclude={"lab"}, exclude_unset=True)
