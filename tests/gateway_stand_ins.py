@@ -114,7 +114,7 @@ class Behind:
     def stop(self) -> int:
         """End the gateway alone."""
         self.process.terminate()
-        status = self.process.wait(20)
+        status = self.process.wait(120)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return status

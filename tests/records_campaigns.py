@@ -42,5 +42,5 @@ def begun(ledger: Ledger, campaign: str, place: str | tuple[str, ...] = RACK) ->
 def killed(file: Path, code: str) -> None:
     """Run `code` in a process that is killed at its end; it has a `ledger` and a `clock`."""
     script = PREAMBLE + code + "\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=200)
     assert done.returncode == -9, done.stderr

@@ -145,7 +145,7 @@ def test_a_port_pulled_out_during_an_exchange_is_down(peer: Peer, link: Link) ->
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert started.wait(30)
+    assert started.wait(120)
     peer.unplug()
     thread.join(60)
     assert isinstance(errors[0], LinkDown)

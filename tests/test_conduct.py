@@ -249,7 +249,7 @@ def test_as_a_plan_it_is_paused_on_request_and_asks_whoever_runs_it_to_go_on(roo
         room.bench.RE(as_plan(room, asked.set))
     assert room.ledger.campaign(room.campaign.id).status == "running"
     room.ledger.request(room.campaign.id, "continue", "bob")
-    assert asked.wait(20)
+    assert asked.wait(120)
     room.bench.RE.resume()
     assert end_of(room) == ("done", "3 trials")
 
@@ -267,7 +267,7 @@ def test_going_on_acknowledges_interlocks_unless_it_was_asked_for_from_elsewhere
     with pytest.raises(RunEngineInterrupted):
         room.bench.RE(as_plan(room, asked.set))
     room.ledger.request(room.campaign.id, "continue", "ann", detail)
-    assert asked.wait(20)
+    assert asked.wait(120)
     assert room.acknowledged.is_set() == is_acknowledged
     room.bench.RE.resume()
 

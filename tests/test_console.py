@@ -75,7 +75,7 @@ def test_a_person_moves_measures_runs_a_campaign_and_leaves(terminal: Any) -> No
 
 
 def test_time_does_not_leap_at_the_console() -> None:
-    done = subprocess.run([LAB, "console", "examples/lab.yaml", "--speed", "max"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([LAB, "console", "examples/lab.yaml", "--speed", "max"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 2
     assert "command line: --speed: given max; allowed: a number" in done.stderr
 

@@ -39,7 +39,7 @@ def laboratory(bench: Any) -> Any:
 @pytest.fixture(scope="module")
 def device(laboratory: Any) -> Iterator[Detector]:
     made = Detector("TDD:detector:", name="detector", speed=SPEED, config=DetectorConfig.model_validate(INSTRUMENTS["detector"]))
-    made.wait_for_connection(timeout=30)
+    made.wait_for_connection(timeout=200)
     yield made
     laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     made.destroy()
@@ -48,12 +48,12 @@ def device(laboratory: Any) -> Iterator[Detector]:
 @pytest.fixture()
 def detector(laboratory: Any, device: Detector, until: Callable[..., None]) -> Iterator[Detector]:
     until(lambda: device.health().is_connected)
-    device.recover().wait(30)
-    device.set_exposure(0.4, 1).wait(30)
+    device.recover().wait(120)
+    device.set_exposure(0.4, 1).wait(120)
     yield device
     laboratory.clear()
     until(lambda: device.health().is_connected)
-    device.make_safe().wait(30)
+    device.make_safe().wait(120)
     device.unstage()
 
 
@@ -68,7 +68,7 @@ def test_a_frame_is_in_the_file_when_its_trigger_is_done(detector: Detector, tmp
     path = tmp_path / "frames" / "a.h5"
     detector.set_file(str(path))
     detector.stage()
-    detector.trigger().wait(30)
+    detector.trigger().wait(120)
     reading = detector.read()
     with h5py.File(path, "r", locking=False) as file:
         pixels = file[DATASET][0]
@@ -112,7 +112,7 @@ def triggers(detector: Detector, path: Path, n: int) -> Any:
 
 @pytest.mark.parametrize("n_images", [1, 3])
 def test_the_documents_point_to_each_events_frames(detector: Detector, tmp_path: Path, n_images: int) -> None:
-    detector.set_exposure(0.4, n_images).wait(30)
+    detector.set_exposure(0.4, n_images).wait(120)
     path = tmp_path / "with space" / "a.h5"
     documents = run(triggers(detector, path, 2))
     by_name: dict[str, list[dict[str, Any]]] = {}
@@ -140,7 +140,7 @@ def test_tiled_serves_the_frames_that_the_documents_point_to(detector: Detector,
     from tiled.client import Context, from_context
     from tiled.server.app import build_app
 
-    detector.set_exposure(0.4, 2).wait(30)
+    detector.set_exposure(0.4, 2).wait(120)
     path = tmp_path / "a.h5"
     documents = run(triggers(detector, path, 2))
     catalog = from_uri(f"sqlite:///{tmp_path}/catalog.db", writable_storage=[f"file://localhost{tmp_path}/data", f"duckdb:///{tmp_path}/data.duckdb"],
@@ -178,24 +178,24 @@ def test_staging_without_a_new_file_is_refused(detector: Detector, tmp_path: Pat
 
 def test_triggering_without_staging_is_refused(detector: Detector) -> None:
     with pytest.raises(CommandError, match="trigger: not staged"):
-        detector.trigger().wait(30)
+        detector.trigger().wait(120)
 
 
 def test_an_exposure_beyond_the_limits_is_refused(detector: Detector) -> None:
     with pytest.raises(LimitError, match=r"detector\.COUNT_TIME: 200 s is outside 0\.001\.\.100 s"):
-        detector.set_exposure(200, 1).wait(30)
+        detector.set_exposure(200, 1).wait(120)
 
 
 def test_stop_aborts_the_exposure_and_the_staging_is_spoilt(detector: Detector, tmp_path: Path) -> None:
-    detector.set_exposure(3, 1000).wait(30)
+    detector.set_exposure(3, 1000).wait(120)
     detector.set_file(str(tmp_path / "a.h5"))
     detector.stage()
     status = detector.trigger()
     detector.stop()
     with pytest.raises(CommandError, match="ended by STOP|nothing is armed"):
-        status.wait(30)
+        status.wait(120)
     with pytest.raises(CommandError, match="an earlier trigger of .* failed"):
-        detector.trigger().wait(30)
+        detector.trigger().wait(120)
 
 
 @pytest.mark.parametrize(("misfortune", "words"), [
@@ -209,11 +209,11 @@ def test_what_goes_wrong_on_the_stream_fails_the_trigger(laboratory: Any, detect
     detector.set_file(str(tmp_path / "a.h5"))
     detector.stage()
     with pytest.raises(CommandError, match=words):
-        detector.trigger().wait(30)
+        detector.trigger().wait(120)
 
 
 def test_a_failed_trigger_ends_the_run_with_the_detectors_words(laboratory: Any, detector: Detector, tmp_path: Path) -> None:
-    detector.set_exposure(0.4, 2).wait(30)
+    detector.set_exposure(0.4, 2).wait(120)
     laboratory.fault("detector", "error", words="lose frame")
     with pytest.raises(FailedStatus) as caught:
         run(triggers(detector, tmp_path / "a.h5", 1))
@@ -227,7 +227,7 @@ def test_a_detector_in_error_recovers(laboratory: Any, detector: Detector, tmp_p
     detector.set_file(str(tmp_path / "a.h5"))
     with pytest.raises(CommandError, match="High voltage: current limit exceeded"):
         detector.stage()
-    detector.recover().wait(30)
+    detector.recover().wait(120)
     assert detector.health().state == "idle"
 
 
@@ -236,7 +236,7 @@ def test_an_unplugged_detector_says_why_and_comes_back(laboratory: Any, detector
     until(lambda: not detector.health().is_connected)
     assert detector.health().cause
     with pytest.raises(LinkDown, match="not connected"):
-        detector.set_exposure(1, 1).wait(30)
+        detector.set_exposure(1, 1).wait(120)
     laboratory.clear()
     until(lambda: detector.health().is_connected)
-    detector.set_exposure(1, 1).wait(30)
+    detector.set_exposure(1, 1).wait(120)

@@ -44,7 +44,7 @@ def devices(laboratory: Any) -> Iterator[dict[str, Any]]:
     lab = LabConfig.model_validate(LAB)
     made = {"plc": Plc("TDL:plc:", name="plc", config=lab.instruments["plc"]), "hotplate": Hotplate("TDL:hotplate:", name="hotplate", speed=400.0)}
     for device in made.values():
-        device.wait_for_connection(timeout=60)
+        device.wait_for_connection(timeout=200)
     yield made
     laboratory.stop()  # first: clearing a subscription while its events arrive can crash libca
     for device in made.values():
@@ -124,7 +124,7 @@ def test_it_is_well_again_only_beyond_its_release(laboratory: Any, interlocks: I
 
 def test_an_instruments_own_channel_is_watched_as_well(
         interlocks: Interlocks, devices: dict[str, Any], until: Callable[..., None]) -> None:
-    devices["hotplate"].set(160).wait(30)
+    devices["hotplate"].set(160).wait(120)
     until(lambda: not state(interlocks, "plate_not_hot").is_ok)
     with pytest.raises(InterlockError, match="the plate is too hot"):
         interlocks.check(["hotplate"])

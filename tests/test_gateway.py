@@ -204,6 +204,6 @@ def test_a_second_gateway_at_the_same_address_says_so(behind: Behind, tmp_path: 
     layout = replace(behind.layout, home=str(tmp_path), gateway=behind.address)
     layout.save()
     write_for_owner(layout.config_file, behind.layout.config_file.read_text())
-    ended = subprocess.run([sys.executable, "-m", "lab.remote.gateway", "--home", str(tmp_path)], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run([sys.executable, "-m", "lab.remote.gateway", "--home", str(tmp_path)], capture_output=True, text=True, timeout=200, check=False)
     assert ended.returncode == 1
     assert "cannot listen at" in ended.stderr and "Traceback" not in ended.stderr

@@ -63,7 +63,7 @@ def is_refused(client: Client, payload: bytes, words: str) -> bool:
 
 
 def raw(gateway: Behind) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=200)
 
 
 def is_closed(line: socket.socket) -> bool:

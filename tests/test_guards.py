@@ -72,7 +72,7 @@ def device(bench: Any) -> Iterator[Plc]:
     bench.simulate({"plc": PLC}, 400.0)
     bench.bridge("plc", "TGU:")
     made = Plc("TGU:plc:", name="plc", config=LAB.instruments["plc"])
-    made.wait_for_connection(timeout=60)
+    made.wait_for_connection(timeout=200)
     yield made
     bench.stop()
     made.destroy()

@@ -194,6 +194,6 @@ def test_neither_torch_nor_ax_is_imported_for_a_suggestion() -> None:
             "c = CampaignConfig.model_validate_json(sys.stdin.read())\n"
             "t = [Trial(i, TrialState.COMPLETED, {'a': i / 9, 'b': i * i % 7 / 7}, outcome=Outcome({'y': Measured(float(i), 0.1)})) for i in range(6)]\n"
             "print(make_optimizer(c).suggest(t)[0].origin, [m for m in ('torch', 'ax', 'botorch', 'pandas') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], input=campaign().model_dump_json(), capture_output=True, text=True, check=True, timeout=60,
+    done = subprocess.run([sys.executable, "-c", code], input=campaign().model_dump_json(), capture_output=True, text=True, check=True, timeout=200,
                           cwd=ROOT)
     assert done.stdout.strip() == "botorch []"

@@ -48,7 +48,7 @@ class Eiger:
         return f"http://127.0.0.1:{self.port}?stream={self.stream_port}"
 
     def put(self, path: str) -> object:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=200)
         try:
             connection.request("PUT", f"/detector/api/1.8.0/command/{path}")
             return json.loads(connection.getresponse().read())

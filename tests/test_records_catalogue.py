@@ -20,7 +20,7 @@ from lab.core.errors import ServiceError
 from lab.records.catalogue import Catalogue
 from lab.records.documents import JsonlWriter
 
-DEADLINE_S = 60.0
+DEADLINE_S = 200.0
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,7 @@ def test_a_killed_writer_leaves_every_document_that_it_was_told_of(tmp_path: Pat
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     told = 20 + len(process.stdout.read().splitlines())
-    process.wait(30)
+    process.wait(120)
     process.stdout.close()
     events = [json.loads(doc["uid"]) for name, doc in read_run(tmp_path / "u.jsonl") if name == "event"]
     assert events == list(range(len(events))) and len(events) >= told - 1

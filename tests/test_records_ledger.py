@@ -409,7 +409,7 @@ def test_a_killed_session_leaves_a_ledger_that_tells_the_truth(tmp_path: Path, c
     told = [writer.stdout.readline().split() for _ in range(words)]
     writer.send_signal(signal.SIGKILL)
     told += [line.split() for line in writer.stdout.read().splitlines() if len(line.split()) == 2]
-    writer.wait(30)
+    writer.wait(120)
     writer.stdout.close()
 
     with Ledger(file, clock) as ledger:
@@ -441,7 +441,7 @@ def test_a_killed_session_leaves_a_ledger_that_tells_the_truth(tmp_path: Path, c
 def test_a_dose_that_nobody_confirmed_is_shown_as_unconfirmed(tmp_path: Path, clock: ManualClock) -> None:
     file = tmp_path / "l.sqlite"
     code = KILLED.replace('print("dose?", index, flush=True)', "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    subprocess.run([sys.executable, "-c", code, str(file)], stdout=subprocess.DEVNULL, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(file)], stdout=subprocess.DEVNULL, timeout=200)
     with Ledger(file, clock) as ledger:
         campaign = ledger.campaign("film").id
         (dose,) = ledger.doses(campaign)

@@ -176,7 +176,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_killed_session_left_unconfirmed_is_shown(tmp_path: Path, ledger: Ledger) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "ledger.sqlite")], timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "ledger.sqlite")], timeout=200)
     data = json.loads(json.dumps(summary(ledger, "film")))
     assert data["status"] == "interrupted" and data["trials"]["abandoned"] == 2 and data["lab_s"] == 60.0
     assert [d["key"] for d in data["unconfirmed"]["doses"]] == ["key"] and len(data["unconfirmed"]["moves"]) == 1

@@ -210,7 +210,7 @@ def test_several_processes_never_draw_more_than_there_is(tmp_path: Path, ledger:
     ledger.set_stock("demo", CS, 10.0, "mL", "new")
     command = [sys.executable, "-c", DRAWING, str(tmp_path / "ledger.sqlite")]
     drawers = [subprocess.Popen([*command, f"slot.{n}"], stdout=subprocess.PIPE, text=True) for n in range(2)]
-    said = [drawer.communicate(timeout=60)[0] for drawer in drawers]
+    said = [drawer.communicate(timeout=200)[0] for drawer in drawers]
     assert [drawer.returncode for drawer in drawers] == [0, 0]
     assert account(ledger).balance == 0.0 and "".join(said).count("empty") == 6
 

@@ -265,7 +265,7 @@ log.record(Entry("alice", "scientist", "k", "queue_start", "second", "done"))
 
 
 def test_kill_9_in_the_middle_of_a_line_loses_nothing_that_was_answered(home: Home) -> None:
-    ended = subprocess.run([sys.executable, "-c", _KILLED, str(home.path)], timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", _KILLED, str(home.path)], timeout=200, check=False)
     assert ended.returncode == -9
     log = Audit(home)
     log.close()

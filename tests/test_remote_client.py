@@ -47,7 +47,7 @@ def test_an_item_is_added_as_the_official_client_does_it_without_a_user(gateway:
 def test_the_status_comes_through_the_client_s_own_thread(gateway: StandIn, alice: Laboratory) -> None:
     gateway.answers["status"] = lambda params: {"manager_state": "idle", "items_in_queue": 0}
     assert alice.status()["manager_state"] == "idle"
-    alice.wait_for_idle(timeout=60)
+    alice.wait_for_idle(timeout=200)
 
 
 def test_a_refusal_is_the_official_error_with_fields_and_one_of_ours(gateway: StandIn, alice: Laboratory) -> None:

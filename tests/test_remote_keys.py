@@ -415,7 +415,7 @@ registry.new("bob", "scientist", "lab:1")
 
 def test_a_writer_killed_in_the_middle_leaves_the_registry_whole_and_no_secret_behind(home: Home, registry: KeyRegistry) -> None:
     registry.new("alice", "scientist", ADDRESS)
-    ended = subprocess.run([sys.executable, "-c", _KILLED, str(home.path)], timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", _KILLED, str(home.path)], timeout=200, check=False)
     assert ended.returncode == -9 and len(list(registry.folder.glob(".*.draft"))) == 1
     assert [key.name for key in registry.list()] == ["alice"]
     registry.new("bob", "scientist", ADDRESS)

@@ -71,12 +71,12 @@ def test_documents_come_in_order_and_once_although_the_connection_is_cut(gateway
 
     gateway.on_subscribe = lambda message: push(sent[:4])
     came += [next(stream) for _ in range(4)]
-    first = gateway.controls.get(timeout=60)["subscribe"]
+    first = gateway.controls.get(timeout=200)["subscribe"]
     assert first == {"documents": {"item": "i-00001-1f31"}, "have": {}}
     gateway.on_subscribe = lambda message: push(sent[2:])  # two of them again: a gateway that knows no better
     gateway.cut_listeners()
     came += [next(stream) for _ in range(4)]
-    assert gateway.controls.get(timeout=60)["subscribe"]["have"] == {RUN: 4}
+    assert gateway.controls.get(timeout=200)["subscribe"]["have"] == {RUN: 4}
     item_is(gateway, "completed")
     assert list(stream) == []
     assert [one.n for one in came] == list(range(8)) and [one.name for one in came][-1] == "stop"
@@ -87,7 +87,7 @@ def test_a_gateway_that_was_started_again_gets_a_subscription_with_what_is_here(
     feed = alice.feed({"documents": {"all": True}})
     gateway.on_subscribe = lambda message: gateway.push(b"document", run_of(1)[0])
     assert feed.next(10) is not None
-    gateway.controls.get(timeout=60)
+    gateway.controls.get(timeout=200)
     gateway.hang_up()
     gateway.on_subscribe = lambda message: gateway.push(b"document", run_of(1)[1])
     assert feed.next(0.05) is None
@@ -95,7 +95,7 @@ def test_a_gateway_that_was_started_again_gets_a_subscription_with_what_is_here(
     gateway.listen()
     message = feed.next(10)
     assert message is not None and message.content["n"] == 1 and feed.trouble == ""
-    assert gateway.controls.get(timeout=60)["subscribe"]["have"] == {RUN: 1}
+    assert gateway.controls.get(timeout=200)["subscribe"]["have"] == {RUN: 1}
     feed.close()
 
 
@@ -104,8 +104,8 @@ def test_credit_is_granted_as_messages_are_read(gateway: StandIn, alice: Laborat
     feed = alice.feed({"console": True})
     gateway.on_subscribe = lambda message: [gateway.push(b"console", {"time": i, "msg": "x"}) for i in range(4)]
     assert [feed.next(10) is not None for _ in range(4)] == [True] * 4
-    assert gateway.controls.get(timeout=60)["credit"] == 4
-    assert [gateway.controls.get(timeout=60) for _ in range(2)] == [{"credit": 2}, {"credit": 2}]
+    assert gateway.controls.get(timeout=200)["credit"] == 4
+    assert [gateway.controls.get(timeout=200) for _ in range(2)] == [{"credit": 2}, {"credit": 2}]
     feed.close()
 
 
@@ -135,12 +135,12 @@ def test_the_official_monitors_listen_to_the_stream(gateway: StandIn, alice: Lab
 
     gateway.on_subscribe = tell
     alice.console_monitor.enable()
-    assert alice.console_monitor.next_msg(timeout=60)["msg"] == "hello\n"
+    assert alice.console_monitor.next_msg(timeout=200)["msg"] == "hello\n"
     assert alice.console_monitor.text() == "hello"
-    alice.console_monitor.disable_wait(timeout=60)
+    alice.console_monitor.disable_wait(timeout=200)
     alice.system_info_monitor.enable()
-    assert alice.system_info_monitor.next_msg(timeout=60)["msg"]["status"]["manager_state"] == "idle"
-    alice.system_info_monitor.disable_wait(timeout=60)
+    assert alice.system_info_monitor.next_msg(timeout=200)["msg"]["status"]["manager_state"] == "idle"
+    alice.system_info_monitor.disable_wait(timeout=200)
 
 
 # --------------------------------------------------------------------------------------------------------- the story
@@ -205,11 +205,14 @@ def test_the_live_picture_has_progress_results_and_readings() -> None:
 
 
 def test_without_a_terminal_watch_writes_lines_and_ends_with_the_item(gateway: StandIn, alice: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
-    states = iter(["queued", "running"])
+    whys = iter(["", "stopped by oscar", "stopped by oscar"])
+    gateway.answers["lab_status"] = lambda params: {"success": True, "msg": "", "queue": {"why": next(whys)}}
+    states = iter(["queued", "queued", "queued", "running"])
     gateway.answers["lab_item"] = lambda params: {"success": True, "msg": "", "item": row(1, next(states, "completed"))}
     gateway.on_subscribe = lambda message: [gateway.push(b"document", one) for one in run_of(1)]
     assert watching.watch(alice, "i-00001-1f31", as_json=False) == 0
     told = [line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in told if line.startswith("the queue")] == ["the queue stands: stopped by oscar"]
     assert [line for line in told if line.startswith("i-")] == [f"i-00001-1f31 (count of alice) is {state}" for state in ("queued", "running", "completed")]
     assert [line for line in told if line.startswith("run")] == ["run 7 begins of alice: count", "run 7  primary 1: a 20 degC", "run 7 ends: success, 1 events"]
 

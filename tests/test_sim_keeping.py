@@ -274,7 +274,7 @@ class Simulator:
 
     def end(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(120)
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
             stream.close()
@@ -299,7 +299,7 @@ def test_a_simulator_killed_during_a_dose_goes_on_with_what_its_pump_had_told(pa
     hands.do(("move", "rack.3", "synthesiser"))
     hands.world.close()
     first = start()
-    with serial.Serial(first.ready["endpoints"]["pump"].removeprefix("serial://").partition("?")[0], timeout=60) as port:
+    with serial.Serial(first.ready["endpoints"]["pump"].removeprefix("serial://").partition("?")[0], timeout=200) as port:
         def ask(command: bytes) -> bytes:
             port.write(command + b"\r")
             return port.read_until(b"\x03")
@@ -389,7 +389,7 @@ def test_a_simulator_says_what_is_wrong_with_the_file(path: Path, start: Callabl
     refused = start()
     assert refused.ready["ready"] is False
     assert f"{path}: line 1: given no JSON" in refused.ready["error"]
-    assert refused.process.wait(20) == 1
+    assert refused.process.wait(120) == 1
 
 
 def test_what_cannot_be_kept_is_not_done_in_silence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,8 +126,8 @@ def test_runs_are_filed_for_those_who_have_tileds_key(laboratory: Laboratory) ->
     run = [["start", {"uid": "a-run", "time": 1.0}], ["stop", {"uid": "its-end", "run_start": "a-run", "time": 2.0, "exit_status": "success", "num_events": {}}]]
     (laboratory.home / "runs" / "a-run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run))
     url, key = f"{layout.tiled}/api/v1/metadata/a-run", {"Authorization": f"Apikey {layout.tiled_key}"}
-    assert httpx.get(url, timeout=60).status_code == 401
-    assert eventually(lambda: httpx.get(url, headers=key, timeout=60).status_code == 200 and "stop" in httpx.get(url, headers=key, timeout=60).text)
+    assert httpx.get(url, timeout=200).status_code == 401
+    assert eventually(lambda: httpx.get(url, headers=key, timeout=200).status_code == 200 and "stop" in httpx.get(url, headers=key, timeout=60).text)
 
 
 def test_an_item_under_way_is_not_ended_unless_that_is_meant_and_then_stands_on_record(laboratory: Laboratory) -> None:
@@ -141,6 +141,6 @@ def test_an_item_under_way_is_not_ended_unless_that_is_meant_and_then_stands_on_
     done = laboratory.run("down", "--now")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines() if "ended after" in line] == list(reversed(SERVICES))
-    assert psutil.wait_procs(processes, timeout=60)[1] == []
+    assert psutil.wait_procs(processes, timeout=200)[1] == []
     with Ledger(laboratory.home / "ledger.sqlite", WallClock()) as ledger:
         assert ledger.item(item["item"]).state == "aborted"

@@ -371,7 +371,7 @@ def test_two_campaigns_of_one_seed_in_virtual_time_have_the_same_ledger(tmp_path
             for home in homes]
     results = []
     for run in runs:
-        printed, errors = run.communicate(timeout=110)
+        printed, errors = run.communicate(timeout=280)
         assert run.returncode == 0, errors
         results.append(json.loads(printed))
     assert results[0]["lab_s"] == results[1]["lab_s"] > 600 and results[0]["best"] == results[1]["best"]

@@ -26,7 +26,7 @@ class Happening:
     Parameters
     ----------
     kind : str
-        ``document``, ``item``, ``trial``, ``question``, ``campaign`` or ``connection``.
+        ``document``, ``item``, ``queue``, ``trial``, ``question``, ``campaign`` or ``connection``.
     data : mapping
         For programs.
     line : str
@@ -81,6 +81,7 @@ class Story:
         self.runs: dict[str, RunView] = {}
         self.readings: deque[Reading] = deque(maxlen=N_READINGS)
         self.trouble = ""
+        self._standstill = ""
         self._told: set[Any] = set()
 
     # -------------------------------------------------------------------------------------------------- documents
@@ -136,6 +137,12 @@ class Story:
         if self._is_new("item", row["id"], row["state"]):
             cause = f": {plain(row['cause'])}" if row["cause"] else ""
             yield Happening("item", row, f"{row['id']} ({plain(row['name'])} of {plain(row['user'])}) is {row['state']}{cause}")
+
+    def take_standstill(self, why: str) -> Iterator[Happening]:
+        """Why the item does not begin, although it is queued (no words: nothing keeps it); said once until it is otherwise."""
+        if why and why != self._standstill:
+            yield Happening("queue", {"why": why}, f"the queue stands: {plain(why)}")
+        self._standstill = why
 
     def take_campaign(self, summary: Row) -> Iterator[Happening]:
         """A campaign as it stands in the ledger now: trials that have ended, questions that are open, how it is."""

@@ -138,6 +138,8 @@ class Watcher:
                 self.state = row["state"]
                 self._campaign = self._campaign or row["campaign"] or None
                 yield from self.story.take_item(row)
+                if self.state == "queued":
+                    yield from self.story.take_standstill(self._lab.standing()["queue"]["why"])
             if self._campaign is not None and (self._is_due or self._has_ended() or time.monotonic() - self._looked_at_campaign >= CAMPAIGN_S):
                 self._looked_at_campaign = time.monotonic()
                 summary = self._lab.campaign(self._campaign)
