@@ -56,5 +56,6 @@ def test_a_campaign_may_combine_all_of_them() -> None:
 
 
 def test_prior_data_of_the_same_question_stands_in_for_points_that_are_known_to_be_safe() -> None:
-    found = campaign(safety={"constraints": ["pressure <= 5"]}, prior=[{"name": "last week", "is_same": True, "columns": ["a"], "rows": [[1.0]]}])
+    prior = {"name": "last week", "is_same": True, "columns": ["a", "time", "ink", "pressure"], "rows": [[0.5, 60, "u", 1.0]]}
+    found = campaign(safety={"constraints": ["pressure <= 5"]}, prior=[prior])
     assert found.safety is not None
