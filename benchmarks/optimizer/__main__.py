@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,4 +108,5 @@ def _report(rows: Rows, names: Sequence[str], chosen: Sequence[str], obstacles: 
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside, it ends its processes as well
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,9 +21,6 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
                             "VECLIB_MAXIMUM_THREADS"), "1")
 """In the environment of a process before it imports anything: afterwards most libraries no longer look."""
 
-CLOSING_S = 5.0
-"""For a process to end that has nothing more to do."""
-
 
 class Worker:
     """A process of ``benchmarks.optimizer.one``.
@@ -36,7 +34,7 @@ class Worker:
     def __init__(self, engine: str, tables: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.optimizer.one", engine, str(tables)]
         self._process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.DEVNULL, text=True)
+                                         stderr=subprocess.DEVNULL, text=True, process_group=0)
         self._child: int | None = None
         self._lock = threading.Lock()
 
@@ -70,23 +68,23 @@ class Worker:
         """End the run under way; the process as well, when it is not playing yet."""
         with self._lock:
             if self._child is None:
-                self._process.kill()
+                self._kill_all()
             else:
                 os.kill(self._child, signal.SIGKILL)
 
+    def _kill_all(self) -> None:
+        """The process and its fork: a fork that lives on would hold the pipe open."""
+        with contextlib.suppress(ProcessLookupError):  # they have ended already
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the process, and the run under way."""
-        if self._child is not None:
-            self.kill()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(CLOSING_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._kill_all()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # what was written last was not read any more
+                    pipe.close()
 
 
 class Crew:
