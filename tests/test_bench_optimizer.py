@@ -417,7 +417,7 @@ def test_unknown_names_are_refused_with_those_that_exist(capsys):
 
 def test_the_short_form_runs_two_seeds_draws_them_and_runs_nothing_again(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("benchmarks.optimizer.engines.importlib.util.find_spec", lambda name: None)
-    short = ["--problems", "switching-hartmann3", "--engines", "random,blop", "--seeds", "2", "--jobs", "2", "--folder", str(tmp_path)]
+    short = ["--problems", "switching-hartmann3", "--engines", "random,blop", "--seeds", "2", "--folder", str(tmp_path)]
     assert main(short) == 0
     assert {row.seed for row in Rows(tmp_path / "rows.csv").read()} == {0, 1}
     assert (tmp_path / "regret.png").stat().st_size > 1000
