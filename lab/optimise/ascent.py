@@ -31,6 +31,9 @@ N_BEST, APART = 4, 0.05
 N_STEPS = 25
 """Most steps along it, from each."""
 
+MOST_STEPS = 48
+"""Most random steps of a climber per round, where changes of whole numbers and choices are looked at afterwards anyway."""
+
 N_TURNS, LEAST_GAIN = 4, 1e-3
 """Most turns of changing whole numbers and choices and following the gradient, and the gain (of a logarithm) that is worth another."""
 
@@ -96,7 +99,7 @@ def _effort(domain: Domain) -> Effort:
         return Effort(n_climbers=N_STARTS, n_steps=24, n_rounds=0)
     if not _continuous(domain).any():
         return Effort.for_domain(domain)
-    return Effort(n_climbers=N_STARTS, n_steps=Effort.for_domain(domain).n_steps, n_rounds=10, last_step=5e-3)
+    return Effort(n_climbers=N_STARTS, n_steps=min(MOST_STEPS, Effort.for_domain(domain).n_steps), n_rounds=10, last_step=5e-3)
 
 
 def _turn(domain: Domain, acquisition: Acquisition, score: Score, starts: Points) -> tuple[Points, Array]:

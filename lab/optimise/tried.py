@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from lab.core.errors import OptimizerError
@@ -20,6 +22,10 @@ any coordinate, each scaled to 0..1)."""
 
 SAME = 1e-6
 """Nearer than this to a completed point is a repetition. Closing in on an optimum stays possible."""
+
+
+MANY = 1000
+"""More points than this are kept in trees."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,17 @@ class Tried:
 
     def is_new(self, x: Array) -> Array:
         """Which of `x`, shape (n, columns), may be suggested: bool, shape (n,)."""
-        return (_distance(x, self.completed) > SAME) & (_distance(x, self.others) > KEEP_OUT)
+        if self._trees is None:
+            return (_distance(x, self.completed) > SAME) & (_distance(x, self.others) > KEEP_OUT)
+        near = [tree.query(x, distance_upper_bound=np.nextafter(limit, 1.0), p=np.inf)[0] for tree, limit in zip(self._trees, (SAME, KEEP_OUT), strict=True)]
+        return np.asarray(np.isinf(near[0]) & np.isinf(near[1]))
+
+    @cached_property
+    def _trees(self) -> tuple[KDTree, KDTree] | None:
+        """Of many points, trees: whether one of them is as near as that is told without a look at all of them."""
+        if len(self.completed) + len(self.others) <= MANY or not self.completed.shape[1]:
+            return None
+        return KDTree(self.completed, balanced_tree=False), KDTree(self.others, balanced_tree=False)  # balanced, equal columns would take long
 
     def also(self, x: Array) -> Tried:
         """The same, and `x`, shape (n, columns), under way."""
