@@ -101,6 +101,14 @@ def test_a_parameter_that_was_narrowed_to_one_value_can_be_widened_again() -> No
     assert differences(narrow, wide) == "anneal_temperature 100 degC -> 90..110 degC"
 
 
+def test_first_points_that_are_not_allowed_any_more_are_left_out() -> None:
+    former = config(optimizer={"engine": "botorch", "points": [POINT, {**POINT, "anneal_temperature": 150.0}]})
+    new = changed(former, {"anneal_temperature": [60, 120]}, "here")
+    assert differences(former, new) == "anneal_temperature 60..180 degC -> 60..120 degC; 1 of 2 optimizer.points are left"
+    with pytest.raises(ConfigError, match="optimizer.points"):
+        changed(config(optimizer={"engine": "given", "points": [POINT]}), {"anneal_temperature": [110, 120]}, "here")
+
+
 # ------------------------------------------------------------------------------------------------------- on record
 
 

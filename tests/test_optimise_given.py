@@ -45,3 +45,9 @@ def test_nothing_is_suggested_after_the_last_point() -> None:
 def test_points_that_are_not_of_the_space_are_refused(optimizer: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         config(**optimizer)
+
+
+def test_points_of_others_take_none_of_the_list_and_a_point_that_stands_twice_is_tried_twice() -> None:
+    engine = make_optimizer(config())
+    others = Trial(0, TrialState.COMPLETED, {"cs": 0.9, "fa": 0.1})
+    assert [one.values for one in engine.suggest([others, Trial(1, TrialState.FAILED, POINTS[0])], 2)] == POINTS[1:]

@@ -45,11 +45,24 @@ def changed(config: CampaignConfig, changes: Mapping[str, Any], where: str, form
     data = config.model_dump(mode="json")
     for path, value in changes.items():
         _lay(data, path.strip(), value, where, former)
-    new = parse(CampaignConfig, data, where)
-    touched = [name for name in CampaignConfig.model_fields if name not in FIELDS and getattr(new, name) != getattr(config, name)]
+    new = _without_forbidden_points(data, where)
+    touched = [name for name in CampaignConfig.model_fields if name not in (*FIELDS, "optimizer") and getattr(new, name) != getattr(config, name)]
     if touched:
         raise ConfigError(where, touched[0], str(getattr(new, touched[0])), f"as it is; what can be changed: {HOW}")
     return new
+
+
+def _without_forbidden_points(data: dict[str, Any], where: str) -> CampaignConfig:
+    """The configuration, without those of its own first points that it does not allow any more: nobody has to take them out one by one."""
+    points: list[Any] = data["optimizer"]["points"]
+    while True:
+        try:
+            return parse(CampaignConfig, data, where)
+        except ConfigError as error:
+            *path, last = error.field.split(".")
+            if path != ["optimizer", "points"] or not last.isdecimal() or int(last) >= len(points):
+                raise
+            del points[int(last)]
 
 
 def _lay(data: dict[str, Any], path: str, value: Any, where: str, former: Sequence[CampaignConfig]) -> None:

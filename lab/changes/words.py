@@ -13,6 +13,9 @@ def differences(former: CampaignConfig, now: CampaignConfig) -> str:
     """``cs 0..1 -> 0..0.5; budget: trials 20 -> 40``; ``nothing has changed``."""
     one, other = former.model_dump(mode="json"), now.model_dump(mode="json")
     said = [text for field in FIELDS if one[field] != other[field] for text in _of_field(field, one[field], other[field])]
+    n_left = len(now.optimizer.points)
+    if n_left < len(former.optimizer.points):
+        said.append(f"{n_left} of {len(former.optimizer.points)} optimizer.points are left")
     return "; ".join(said) if said else "nothing has changed"
 
 
