@@ -16,8 +16,10 @@ from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer
 from lab.optimise.aim import Aim, aim_of
 from lab.optimise.domain import Domain
+from lab.optimise.front_in_doubt import FrontInDoubt
 from lab.optimise.recommend import recommend
 from lab.optimise.study import Models, study_of
+from lab.optimise.terms import OfOutcomes
 
 Y, Z = {"name": "y", "goal": "maximize"}, {"name": "z", "goal": "minimize"}
 AT_520 = {"name": "emission", "goal": "target", "target": 520, "unit": "nm"}
@@ -161,6 +163,37 @@ def test_four_objectives_give_a_sound_suggestion() -> None:
     assert suggestion.origin == "botorch"
 
 
+def scattered() -> list[Trial]:
+    rng = np.random.default_rng(0)
+    return [completed(k, float(a), float(b), sem=0.1, y=float(a) + 0.1 * float(rng.normal()), z=float(b) + 0.1 * float(rng.normal()))
+            for k, (a, b) in enumerate(rng.random((15, 2)))]
+
+
+def test_where_measurements_scatter_the_front_itself_is_in_doubt() -> None:
+    config = campaign([Y, {"name": "z", "goal": "target", "target": 0.5}])
+    aim, models = asked(config, scattered())
+    term, = aim.terms(models)
+    assert isinstance(term, FrontInDoubt)
+    for x in np.array([[0.3, 0.4], [0.9, 0.52], [0.01, 0.99]]):
+        value, gradient = term.slope(x)
+        assert value == pytest.approx(float(term.values(x[None, :])[0]))
+        for k in range(2):
+            step = np.eye(2)[k] * 1e-6
+            assert gradient[k] == pytest.approx((term.slope(x + step)[0] - term.slope(x - step)[0]) / 2e-6, rel=1e-4, abs=1e-4)
+    exact, models = asked(config, grid(two_goals))
+    assert not isinstance(exact.terms(models)[0], FrontInDoubt)
+
+
+def test_measuring_the_best_again_is_worth_less_where_the_best_is_in_doubt() -> None:
+    aim, models = asked(campaign([Y, Z]), scattered())
+    assert aim.joint_worth is not None
+    x = np.array([[float(t.planned["a"]), float(t.planned["b"])] for t in scattered()])
+    doubted = aim.terms(models)[0].values(x)
+    plain = OfOutcomes([models.of("y"), models.of("z")], aim.joint_worth).values(x)
+    best = int(np.argmax(plain))
+    assert doubted[best] < plain[best] - 0.5
+
+
 # ------------------------------------------------------------------------------------------------------ desirability
 
 DESIRED = [{**Y, "desirability": [0, 1]}, {**Z, "desirability": [1, 0], "weight": 2}]
@@ -302,6 +335,19 @@ def test_of_trade_offs_the_front_that_is_expected_is_recommended() -> None:
     assert found.best in found.front
     assert found.candidate is None
     assert "of the measured points are expected to be beaten by no other one" in found.words
+
+
+def test_what_was_measured_roughly_is_recommended_at_the_level_that_counts() -> None:
+    config = campaign([Y], fidelity={"parameter": "b", "target": 1.0, "cost": "10 + 100 * b"})
+    trials = [completed(k, a, b, y=-(a - 0.4) ** 2 - 0.1 * (1.0 - b)) for k, (a, b) in enumerate([(0.1, 0.2), (0.4, 0.2), (0.9, 0.2), (0.15, 1.0), (0.85, 1.0), (0.6, 0.6)])]
+    best = best_trial(config, trials)
+    assert best is not None
+    assert best.index == 3
+    found = recommend(config, trials)
+    assert found.best is not None
+    assert found.values == {"a": 0.4, "b": 1.0}
+    assert found.best.trial is None
+    assert found.words.startswith("a 0.4, b 1 is expected to give y ")
 
 
 def test_few_trials_are_recommended_as_measured_or_not_at_all() -> None:

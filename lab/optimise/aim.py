@@ -19,6 +19,7 @@ from lab.core.space import LinearConstraint
 from lab.core.trial import Trial, TrialState
 from lab.optimise.desirability import DesirabilityGain, Ramp, log_composite, normal_draws
 from lab.optimise.doubt import improvement_over
+from lab.optimise.front_in_doubt import front_in_doubt
 from lab.optimise.gains import Gain, Merit, Near, Up
 from lab.optimise.gaussian import Pinned, Posterior
 from lab.optimise.hypervolume import HypervolumeGain
@@ -57,6 +58,8 @@ class Aim:
         For a person.
     remarks : tuple of str
         What has been left out of account.
+    reference : ndarray, shape (m,), or None
+        Of trade-offs: from where the hypervolume counts, merits in the unit of the models.
     """
 
     campaign: CampaignConfig
@@ -67,10 +70,17 @@ class Aim:
     unit: float = 1.0
     words: str = "the outcome constraints: no sample is expected to keep them yet"
     remarks: tuple[str, ...] = ()
+    reference: Array | None = None
 
     def terms(self, models: Models) -> list[Term]:
         """What a sample is worth, success and constraints aside; nothing while no measured point is expected to keep the constraints."""
         names = [objective.name for objective in self.campaign.objectives]
+        if self.reference is not None:
+            doubted = [model for model in map(models.of, names) if isinstance(model, Posterior | Pinned)]
+            sides = [merit_of(objective, models.study) for objective in self.campaign.objectives]
+            found = front_in_doubt(doubted, sides, known_points(models)[self.is_kept], self.reference) if len(doubted) == len(names) else None
+            if found is not None:
+                return [found]
         if self.joint_worth is not None:
             return [OfOutcomes([models.of(name) for name in names], self.joint_worth)]
         model = models.of(names[0])
@@ -187,7 +197,8 @@ def _trade_offs(campaign: CampaignConfig, study: Study, is_kept: Array, means: A
     with np.errstate(over="ignore"):  # a product of units that is too large to be told is not told
         unit = float(np.prod([study[o.name].width for o in campaign.objectives]))
     words = f"a larger hypervolume beyond {', '.join(_beyond(o, study, level) for o, level in zip(campaign.objectives, reference, strict=True))}"
-    return Aim(campaign, is_kept, hypervolume(known, reference), joint_worth=HypervolumeGain(sides, lower, upper), unit=unit, words=words, remarks=remarks)
+    return Aim(campaign, is_kept, hypervolume(known, reference), joint_worth=HypervolumeGain(sides, lower, upper), unit=unit, words=words, remarks=remarks,
+               reference=reference)
 
 
 def merit_of(objective: Objective, study: Study) -> Merit:
