@@ -71,7 +71,7 @@ def test_told_errors_hold_for_their_own_trials_and_the_others_share_a_learned_on
     assert found["y"].told[:6] == pytest.approx((0.01 / found["y"].width) ** 2)
     model = found.models()
     assert model.outcomes["y"].data.shares.tolist() == [0.0] * 6 + [1.0] * 6
-    assert model.remarks == ("noise of y learned for 6 of 12 trials, which have no standard error",)
+    assert model.remarks == ("noise inferred: 6 of 12 trials have no standard error",)
 
 
 def test_an_objective_whose_noise_is_to_be_inferred_is_told_none() -> None:
@@ -153,7 +153,7 @@ def test_what_is_measured_and_not_chosen_is_a_column_and_the_last_reading_is_whe
 
 def test_a_trial_without_its_reading_is_left_out_of_the_model_and_the_origin_says_so() -> None:
     config = campaign(**CONTEXT)
-    trials = [done(k, float(a), float(b), details={} if k == 2 else {"humidity": 50.0 + k}) for k, (a, b) in enumerate(np.random.default_rng(0).random((7, 2)))]
+    trials = [done(k, float(a), float(b), sem=0.0, details={} if k == 2 else {"humidity": 50.0 + k}) for k, (a, b) in enumerate(np.random.default_rng(0).random((7, 2)))]
     assert len(study(config, trials).X) == 6
     suggestion, = make_optimizer(config).suggest(trials)
     assert suggestion.origin == "botorch (1 trial without humidity left out)"

@@ -364,7 +364,7 @@ def test_the_acquisition_function_sees_every_completed_trial(monkeypatch: pytest
 
 @pytest.mark.parametrize("sems", [[None] * 6, [0.01, None, 0.02, 0.01, None, 0.01]])
 @pytest.mark.parametrize("engine", MODELS)
-def test_missing_standard_errors_are_inferred_for_all_and_the_origin_says_so(engine: str, sems: list[float | None]) -> None:
+def test_missing_standard_errors_are_inferred_and_the_origin_says_so(engine: str, sems: list[float | None]) -> None:
     # Ax's client raises InputDataError for ever after mixing them.
     config = campaign(FILM, engine)
     trials = [completed(t.index, t.planned, purity(t.planned), sem) for t, sem in zip(history(config, purity, 6), sems, strict=True)]

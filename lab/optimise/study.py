@@ -34,7 +34,7 @@ MOST = 1000
 LEAST_SEM = 1e-4
 """Smallest standard error that a model is told, in units of the outcomes' own spread; its inverse is the largest."""
 
-OUTCOME = Prior(may_be_smooth=True)
+OUTCOME = Prior(may_be_smooth=True, apart=0.6)
 SUCCESS = Prior(scale=(0.0, 0.5), noise=(-4.0, 1.0))
 """Of success and failure, as 1 and -1: borders are sharper than outcomes are rough, and a failure may have been a cable's."""
 
@@ -315,8 +315,9 @@ def _observed(campaign: CampaignConfig, name: str, measured: Sequence[Measured],
         relative = np.array([0.0 if sem is None else sem for sem in sems]) / scale.width
     told = np.where(is_told, np.clip(relative, LEAST_SEM, 1.0 / LEAST_SEM) ** 2, 0.0)
     n_untold = len(raw) - int(is_told.sum())
-    if is_told.any() and n_untold:
-        remarks.append(f"noise of {name} learned for {n_untold} of {len(raw)} trials, which have no standard error")
+    if n_untold and not is_inferred and (objective is not None or is_told.any()):
+        whose = "noise" if objective is not None and len(campaign.objectives) == 1 else f"noise of {name}"
+        remarks.append(f"{whose} inferred: {n_untold} of {len(raw)} trials have no standard error")
     return Observed(name, scale.to_unit(raw), told, is_told, scale, objective)
 
 
