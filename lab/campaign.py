@@ -223,7 +223,9 @@ class Campaign:
         return thought
 
     def begin(self, order: Order) -> tuple[Order, Journal] | None:
-        if self.ledger.trial(self.id, order.trial).state is TrialState.ABANDONED:
+        trial = self.ledger.trial(self.id, order.trial)
+        if trial.state is TrialState.ABANDONED:
+            self._reporter.ended(self, trial)
             raise Outdated(f"trial {order.trial + 1} has been taken back")
         short, journal = self._lacking(order), None
         if not short:

@@ -455,6 +455,7 @@ def test_an_order_that_was_taken_back_is_not_begun(record: Record) -> None:
     with pytest.raises(Outdated, match="trial 1 has been taken back"):
         campaign.begin(order)
     assert campaign.n_begun == 0 and campaign.may_begin()
+    assert "ended 0 abandoned" in record.reporter.lines
 
 
 def test_points_that_were_taken_back_are_no_failures_and_use_none_of_the_budget(record: Record) -> None:
