@@ -142,7 +142,7 @@ def test_in_a_laboratory_that_died_before_the_plan_began_nothing_begins(room: Ro
     assert room.bench.log == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_session_safely_and_the_next_one_goes_on(room: Room, number: signal.Signals) -> None:
     room.bench.heater.lasts_s["heat"] = float("inf")
     room.bench.heater.before["heat"] = lambda: os.kill(os.getpid(), number)
