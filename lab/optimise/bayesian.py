@@ -179,7 +179,8 @@ class BayesianOptimizer:
             return values, {}
         tried = Tried.of(self._domain, trials)
         every = [{**values, fidelity.parameter: level} for level in levels(self._domain, fidelity.parameter, fidelity.target)]
-        options = [one for one in every if not self._campaign.space.problems(one) and tried.is_new(self._domain.encode_values(one)[None, :])[0]]
+        options = [one for one in every if not self._campaign.space.problems(one) and tried.is_new(self._domain.encode_values(one)[None, :])[0]
+                   and around.is_safe(one)]
         options = options or [dict(values)]
         best, seconds = choose(self._campaign, models, aim, options, np.array([around.change_s(one) for one in options]))
         return options[best], {"seconds": seconds}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from lab.core.question import CampaignConfig
 from lab.core.space import Value
 from lab.core.trial import Suggestion, Trial
@@ -66,6 +68,10 @@ class Circumstances:
     def known_safe(self) -> Points:
         """Points that are known to be safe, some of them; none where that is not asked."""
         return self.safe.anchors if self.safe is not None else self.domain.points_of([])
+
+    def is_safe(self, values: Mapping[str, Value]) -> bool:
+        """Whether a sample with these values may be made."""
+        return self.safe is None or bool(np.isfinite(self.safe.values(self.domain.encode_values(values)[None, :])[0]))
 
     def refusal(self, spread: Points, error: str) -> str:
         """Why there is no safe suggestion, in words."""
