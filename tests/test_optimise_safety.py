@@ -152,8 +152,8 @@ def test_the_level_of_fidelity_at_which_a_safe_point_is_measured_is_safe_as_well
     time = {"name": "time", "type": "integer", "bounds": [1, 10]}
     config = campaign(points=[{**point, "time": 10} for point in CORNER], parameters=[*SQUARE, time],
                       fidelity={"parameter": "time", "target": 10, "cost": "time"})
-    more = [{"a": 0.15 + 0.05 * k, "b": 0.1 + 0.07 * (k % 3), "time": 9} for k in range(3)]
-    trials = [completed(k, point) for k, point in enumerate([*config.optimizer.points, *more])]
+    more: list[dict[str, Value]] = [{"a": 0.15 + 0.05 * k, "b": 0.1 + 0.07 * (k % 3), "time": 9} for k in range(3)]
+    trials = [completed(k, point) for k, point in enumerate([*map(dict, config.optimizer.points), *more])]
     for suggestion in make_optimizer(config).suggest(trials, 3):
         assert suggestion.thought["safe"] >= 0.9
         assert config.space.problems(suggestion.values) == []
