@@ -14,6 +14,9 @@ from lab.core.table import MOST_ROWS
 
 Cell = float | int | str
 
+STATE, FAILED = "state", "failed"
+"""The column that says ``failed`` of a row of earlier measurements, and of such a row any outcome may be empty."""
+
 WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
 """What is read as a whole number: more digits than these may not be exact elsewhere."""
 
@@ -40,7 +43,7 @@ def with_tables(campaign: Mapping[str, Any], file: Path) -> dict[str, Any]:
         found["candidates"] = _read_into(candidates, file, "candidates.file", texts, ())
     prior = campaign.get("prior")
     if isinstance(prior, list):
-        optional = [f"{name}_sem" for name in _outcomes(campaign)]
+        optional = [STATE, *(f"{name}_sem" for name in _outcomes(campaign))]
         found["prior"] = [_read_into(one, file, f"prior.{k}.file", texts, optional, _used(campaign)) if isinstance(one, dict) and _names_a_file(one) else one
                           for k, one in enumerate(prior)]
     return found
@@ -83,7 +86,8 @@ def read_table(path: Path, file: str, field: str, texts: Set[str] = frozenset(),
         if len(cells) != len(columns):
             raise ConfigError(file, field, f"{len(cells)} cells in row {number} of {path.name}", f"{len(columns)}, one for each column of its header")
     kept = [k for k, name in enumerate(columns) if used is None or name in used]
-    read = [_column(columns[k], [cells[k].strip() for cells in lines], texts, optional, (file, field, path.name)) for k in kept]
+    failed = {n for n, cells in enumerate(lines) if used is not None and STATE in columns and cells[columns.index(STATE)].strip().lower() == FAILED}
+    read = [_column(columns[k], [cells[k].strip() for cells in lines], texts, optional, failed, (file, field, path.name)) for k in kept]
     return [columns[k] for k in kept], [list(row) for row in zip(*read, strict=True)] if read else [[] for _ in lines]
 
 
@@ -104,11 +108,11 @@ def _lines(path: Path, file: str, field: str) -> list[list[str]]:
     return found
 
 
-def _column(name: str, cells: list[str], texts: Set[str], optional: Sequence[str], where: tuple[str, str, str]) -> list[Cell]:
+def _column(name: str, cells: list[str], texts: Set[str], optional: Sequence[str], failed: Set[int], where: tuple[str, str, str]) -> list[Cell]:
     file, field, table = where
     if name not in optional:
         for number, cell in enumerate(cells, 1):
-            if not cell:
+            if not cell and number - 1 not in failed:
                 raise ConfigError(file, field, f"nothing for {name} in row {number} of {table}", "a value in every cell")
     if name in texts:
         return list(cells)
@@ -162,4 +166,4 @@ def _used(campaign: Mapping[str, Any]) -> set[str]:
     """Columns of earlier measurements that somebody looks at; others may hold anything."""
     named = [one for key in ("parameters", "context") if isinstance(campaign.get(key), list) for one in campaign[key] if isinstance(one, dict)]
     outcomes = _outcomes(campaign)
-    return {*(str(one.get("name")) for one in named), *outcomes, *(f"{name}_sem" for name in outcomes)}
+    return {STATE, *(str(one.get("name")) for one in named), *outcomes, *(f"{name}_sem" for name in outcomes)}

@@ -102,3 +102,9 @@ def test_earlier_measurements_without_an_outcome_are_refused(tmp_path: Path) -> 
     (tmp_path / "old.csv").write_text("a,n,s,gap\n1,2,DMF,0.5\n3,4,10,\n")
     with pytest.raises(ConfigError, match=r"prior.0.file: given nothing for gap in row 2 of old.csv"):
         load(tmp_path, "a,n,s\n1,2,DMF\n", prior=[{"name": "last year", "file": "old.csv"}])
+
+
+def test_earlier_samples_that_failed_need_no_outcome(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("a,n,s,gap,state\n1,2,DMF,0.5,\n3,4,10,,failed\n")
+    config = load(tmp_path, "a,n,s\n1,2,DMF\n", prior=[{"name": "last year", "file": "old.csv"}])
+    assert config.prior[0].records()[1] == {"a": 3, "n": 4, "s": "10", "gap": "", "state": "failed"}

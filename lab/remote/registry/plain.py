@@ -14,7 +14,8 @@ from lab.remote.registry.refusals import Problem, shown
 DEEPEST = 16
 """Lists and objects within one another."""
 
-MOST_VALUES = 5000
+MOST_VALUES = 20_000
+"""As many as one message may hold: a table of candidates is that large."""
 LONGEST_TEXT = 2000
 LONGEST_NAME = 120
 LARGEST_WHOLE = 2**53
