@@ -295,9 +295,11 @@ class ArmController(Controller):
                 self._line.ask(fenced, frozenset({m.STATUS_ROBOT}), is_fenced=True)
             except LinkError as error:
                 motion.lose(error)
-            if self._n_halts != n_halts and not motion.cause:  # a STOP that came before there was a motion to fail
-                motion.fail("stopped")
-                self._clear()
+            else:
+                if self._n_halts != n_halts:  # a STOP may have overtaken the command, and found nothing to clear
+                    if not motion.cause:
+                        motion.fail("stopped")
+                    self._clear()
             motion.ended.expect(self.waits)
             self.poll_soon()
             if not motion.ended.wait(deadline_s):

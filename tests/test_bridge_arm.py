@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -392,6 +393,24 @@ def test_stop_fails_the_pending_motion_and_clears_the_queue(robot: FakeRobot, wa
     with pytest.raises(CommandError, match="MoveJoints failed: stopped by STOP"):
         raise move.result() or AssertionError
     assert robot.received.index("PauseMotion()") < robot.received.index("ClearMotion()")
+
+
+def test_a_stop_that_overtakes_the_command_of_a_motion_leaves_none_in_the_queue(
+        robot: FakeRobot, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot.reaches_checkpoints = False
+    send = watched.controller._line.ask
+
+    def overtaken(request: bytes, *more: Any, **options: Any) -> Any:
+        if request.startswith(b"MoveJoints"):
+            watched.controller.execute("STOP", 1)
+        return send(request, *more, **options)
+
+    monkeypatch.setattr(watched.controller._line, "ask", overtaken)
+    with pytest.raises(CommandError, match="MoveJoints failed: stopped by STOP"):
+        watched.controller.execute("MOVE_JOINTS", PARK)
+    robot.await_command("ClearMotion", 2)
+    last_clear = len(robot.received) - 1 - robot.received[::-1].index("ClearMotion()")
+    assert robot.received.index("MoveJoints(0,-20,20,0,30,0)") < last_clear
 
 
 def test_a_move_after_a_stop_resumes_first(robot: FakeRobot, watched: Watched) -> None:
