@@ -37,8 +37,8 @@ class Fence:
 
     def __call__(self, values: Array) -> Array:
         """`values`, shape (n,), those beyond drawn in."""
-        beyond = np.maximum(self.side * (values - self.edge) / self.reach, 0.0)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too far to tell counts as the farthest
+            beyond = np.maximum(self.side * (values - self.edge) / self.reach, 0.0)
             share = np.where(np.isfinite(beyond), beyond / (1.0 + beyond), 1.0)
         return np.where(beyond > 0.0, self.edge + self.side * self.reach * share, values)
 
