@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)  # whole laboratories, also on a busy mach
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 LAB = str(Path(sys.executable).parent / "lab")
-QUICK = ["--set", "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--speed", "1500", "--set", "settings.max_gap_s=20000"]
+QUICK = ["--set", "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--speed", "1500", "--set", "settings.max_gap_s=1000000"]
 """At 1500 times its speed a transfer takes minutes of laboratory time, since what is exchanged takes wall time."""
 
 
@@ -131,7 +131,7 @@ from lab.home import Home
 from lab.progress import Lines
 from lab.session import Session
 root, home = Path(sys.argv[1]), Home(Path(sys.argv[2]))
-config = load_campaign(root / "examples/perovskite.yaml", {"budget.trials": 2, "optimizer.engine": "sobol", "settings.max_gap_s": 20000})
+config = load_campaign(root / "examples/perovskite.yaml", {"budget.trials": 2, "optimizer.engine": "sobol", "settings.max_gap_s": 1000000})
 lab = load_lab(root / "examples/lab.yaml", {"speed": 1500})
 with Session(lab, home) as session:
     campaign, end = session.run_campaign(config, Lines())
@@ -295,7 +295,7 @@ def test_real_measurements_stand_behind_the_instruments(lab: Any) -> None:
     if not table.exists():
         pytest.skip("the folder of real experiment tables is not here")
     run = lab("run", "examples/p3ht-table.yaml", "--world", str(table), "--speed", "1500", "--set", "budget.trials=3", "--set",
-              "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--set", "settings.max_gap_s=20000", "--json")
+              "optimizer.engine=sobol", "--set", "lab.catalogue=false", "--set", "settings.max_gap_s=1000000", "--json")
     status, out, err = run.finish()
     assert status == 0, err
     best = json.loads(out)["best"]

@@ -111,7 +111,7 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def campaign(**more: Any) -> dict[str, Any]:
-    settings = {"settings.max_gap_s": 20000, "settings.anneal_time_s": 60, "optimizer": {"engine": "sobol"}, "budget": {"trials": 2}, **more}
+    settings = {"settings.max_gap_s": 1000000, "settings.anneal_time_s": 60, "optimizer": {"engine": "sobol"}, "budget": {"trials": 2}, **more}
     config = load_campaign(EXAMPLES / "perovskite.yaml", settings)
     return config.model_dump(mode="json", exclude={"lab", "owner"})
 

@@ -28,7 +28,7 @@ N_TWINS, N_COMMON = 4, 3
 """Samples of such a campaign; so many have been measured when it is copied."""
 
 
-QUICK = {"settings.max_gap_s": "20000"}
+QUICK = {"settings.max_gap_s": "1000000"}
 """At 1500 times its speed, and not in virtual time, what is exchanged with the arm takes minutes of laboratory time."""
 
 
