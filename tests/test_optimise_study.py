@@ -16,7 +16,7 @@ from lab.core.question import CampaignConfig, Objective
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer
 from lab.optimise.domain import Domain
-from lab.optimise.doubt import ImprovementInDoubt, Noise, improvement_over, share_told
+from lab.optimise.doubt import ImprovementInDoubt, improvement_over
 from lab.optimise.drift import SLIGHT
 from lab.optimise.gaussian import Data, Kernel, condition
 from lab.optimise.improvement import Improvement
@@ -313,8 +313,7 @@ def test_the_improvement_over_a_best_that_is_in_doubt_is_that_of_draws() -> None
     mean, covariance = process.joint(np.vstack([x, term.process.points]))
     drawn = np.random.default_rng(1).multivariate_normal(mean, covariance, size=200_000)
     expected = np.maximum(drawn[:, :3] - drawn[:, 3:].max(axis=1)[:, None], 0.0).mean(axis=0)
-    told = share_told(process.predict(x)[1], np.full(3, 0.1))[0]
-    assert term.values(x) - told == pytest.approx(np.log(expected), abs=0.5)
+    assert term.values(x) == pytest.approx(np.log(expected), abs=0.5)
 
 
 def test_a_measured_point_is_no_improvement_over_itself() -> None:
@@ -322,19 +321,6 @@ def test_a_measured_point_is_no_improvement_over_itself() -> None:
     term = improvement_over(process, process.data.X, Improvement(0.5))
     best = process.data.X[[process.means(process.data.X).argmax()]]
     assert term.values(best)[0] < term.values(np.array([[0.3, 1.0]]))[0] - 3.0
-
-
-def test_the_less_a_sample_tells_the_less_it_is_worth() -> None:
-    variance, noise = np.array([0.01, 0.01, 0.01, 1.0]), np.array([1e-12, 0.01, 1.0, 1.0])
-    value = share_told(variance, noise)[0]
-    assert np.exp(value) == pytest.approx(1.0 - np.sqrt(noise / (variance + noise)), rel=1e-9)
-
-
-def test_the_noise_of_a_sample_is_expected_to_be_that_of_those_nearby() -> None:
-    noise = Noise(np.array([[0.0], [1.0]]), np.array([0.04, 0.4]), np.array([0.2]))
-    found, by_x = noise.at(np.array([[0.0], [0.5], [1.2]]))
-    assert found == pytest.approx([0.04, 0.22, 0.4], abs=1e-4)
-    assert by_x[1, 0] == pytest.approx((noise.at(np.array([[0.5 + 1e-6]]))[0][0] - 0.22) / 1e-6, rel=1e-3)
 
 
 def test_the_gradient_of_the_improvement_in_doubt_is_that_of_differences() -> None:

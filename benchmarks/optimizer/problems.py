@@ -76,4 +76,4 @@ def find(name: str, tables: Path) -> Problem:
             return problem
     table = TABLES[name.removeprefix("pool-")]
     pool = table.read(tables)
-    return Problem(name, pool.space, table.goal, pool.response, pool.optimum, 50, table.source, pool=pool)
+    return Problem(name, pool.space, table.goal, pool.response, pool.optimum, 50, table.source, is_told=False, pool=pool)

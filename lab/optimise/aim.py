@@ -84,7 +84,8 @@ class Aim:
         if self.joint_worth is not None:
             return [OfOutcomes([models.of(name) for name in names], self.joint_worth)]
         model = models.of(names[0])
-        if isinstance(self.worth, Improvement) and isinstance(model, Posterior | Pinned):
+        # Of a pool, no row can be measured again: there is nothing to guard against, and what is expected there is what will be chosen from.
+        if self.campaign.candidates is None and isinstance(self.worth, Improvement) and isinstance(model, Posterior | Pinned):
             return [improvement_over(model, known_points(models)[self.is_kept], self.worth)]
         return [] if self.worth is None else [OfOutcome(model, self.worth)]
 

@@ -26,9 +26,6 @@ N_DRAWS, N_POINTS = 16, 12
 KNOWN = 0.02
 """Where the process is known to this at all of these points, relative to its own deviation, their means are taken as what they are."""
 
-NEARBY = 0.25
-"""Of the length scales of the process: how far the noise of one sample speaks for others."""
-
 
 @dataclass(frozen=True)
 class Settled:
@@ -88,16 +85,12 @@ class ImprovementInDoubt:
         1 where up is better, -1 where down is.
     tail : ndarray, shape (e,)
         What is not chosen, appended to each point.
-    noise : Noise
-        Of a sample. The less a sample tells, since its noise is large beside the doubt, the less it is worth (Huang, Allen, Notz and Zeng 2006,
-        doi:10.1007/s10898-005-2454-3, eq. 11).
     """
 
     process: Settled
     draws: Array
     sign: float
     tail: Array
-    noise: Noise
 
     @property
     def _best(self) -> Array:
@@ -110,8 +103,7 @@ class ImprovementInDoubt:
         mean, variance, moves = self.process.predict(full)
         deviation = np.sqrt(variance)
         z = (self.sign * (mean[:, None] + moves @ self.draws.T) - self._best) / deviation[:, None]
-        told = share_told(variance + (moves * moves).sum(axis=1), self.noise.at(full)[0])[0]
-        return np.asarray(np.log(deviation) + np.logaddexp.reduce(log_h(z)[0], axis=1) - np.log(len(self.draws)) + told)
+        return np.asarray(np.log(deviation) + np.logaddexp.reduce(log_h(z)[0], axis=1) - np.log(len(self.draws)))
 
     def slope(self, x: Array) -> tuple[float, Array]:
         """See `lab.optimise.terms.Term`."""
@@ -123,57 +115,7 @@ class ImprovementInDoubt:
         share = np.exp(value - total)
         by_each = self.sign * share * slope / deviation
         gradient = by_each.sum() * by_mean + (by_each @ self.draws) @ by_moves + float(share @ rest) / (2.0 * variance) * by_variance
-        noise, by_noise = self.noise.at(full[None, :])
-        told, d_variance, d_noise = share_told(np.array([variance + float(moves @ moves)]), noise)
-        gradient = gradient + d_variance[0] * (by_variance + 2.0 * moves @ by_moves) + d_noise[0] * by_noise[0]
-        return float(np.log(deviation)) + total - float(np.log(len(self.draws))) + float(told[0]), gradient[:len(x)]
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The variance that a sample's noise is expected to have: that of the measured points nearby (Nadaraya and Watson 1964).
-
-    Parameters
-    ----------
-    points : ndarray, shape (n, d)
-    variance : ndarray, shape (n,)
-    widths : ndarray, shape (d,)
-        How far a point speaks for its surroundings.
-    """
-
-    points: Array
-    variance: Array
-    widths: Array
-
-    def at(self, x: Array) -> tuple[Array, Array]:
-        """Variances, shape (n,), and their gradients, shape (n, d), at `x`, shape (n, d)."""
-        if np.ptp(self.variance) == 0.0:
-            return np.full(len(x), self.variance[0]), np.zeros(x.shape)
-        away = (x[:, None, :] - self.points[None, :, :]) / self.widths
-        logs = -0.5 * (away * away).sum(axis=2)
-        weight = np.exp(logs - logs.max(axis=1, keepdims=True))
-        weight /= weight.sum(axis=1, keepdims=True)
-        found = weight @ self.variance
-        pull = weight * (self.variance - found[:, None])
-        return found, -np.einsum("ij,ijk->ik", pull, away) / self.widths
-
-
-def noise_of(posterior: Posterior) -> Noise:
-    """The noise of a sample, by what was told and what was learned."""
-    data = posterior.data
-    variance = np.where(data.shares > 0.0, posterior.kernel.noise, data.told)
-    return Noise(data.X, variance, NEARBY * posterior.kernel.scales[data.groups])
-
-
-def share_told(variance: Array, noise: Array) -> tuple[Array, Array, Array]:
-    """Logarithm of ``1 - sqrt(noise / (variance + noise))``, and its derivatives by variance and noise; all shape (n,)."""
-    total = variance + noise
-    root = np.sqrt(noise / total)
-    value = np.log(variance) - np.log(total) - np.log1p(root)
-    by_root = -1.0 / (1.0 + root)
-    d_variance = 1.0 / variance - 1.0 / total - by_root * root / (2.0 * total)
-    d_noise = -1.0 / total + by_root * (1.0 / (2.0 * np.sqrt(np.maximum(noise, 1e-300) * total)) - root / (2.0 * total))
-    return value, d_variance, d_noise
+        return float(np.log(deviation)) + total - float(np.log(len(self.draws))), gradient[:len(x)]
 
 
 def improvement_over(model: Posterior | Pinned, x: Array, worth: Improvement) -> Term:
@@ -186,7 +128,7 @@ def improvement_over(model: Posterior | Pinned, x: Array, worth: Improvement) ->
     chosen = _different(x[top], posterior.kernel.scales[posterior.data.groups][:x.shape[1]])
     points = np.hstack([chosen, np.tile(tail, (len(chosen), 1))])
     draws = ndtri(qmc.Sobol(len(points), scramble=True, rng=np.random.default_rng(0)).random(N_DRAWS))
-    return ImprovementInDoubt(settled(posterior, points), draws, worth.sign, tail, noise_of(posterior))
+    return ImprovementInDoubt(settled(posterior, points), draws, worth.sign, tail)
 
 
 def _different(x: Array, widths: Array) -> Array:
