@@ -171,7 +171,7 @@ for n in range(8):
         writer.stdin.write("go\n")
         writer.stdin.flush()
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=200)
         assert writer.returncode == 0
     trials = ledger.trials(campaign)
     assert [trial.index for trial in trials] == list(range(16))

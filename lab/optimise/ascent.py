@@ -22,7 +22,7 @@ from lab.optimise.sweep import FEW, changes, has_discrete, n_combinations
 from lab.optimise.terms import Acquisition
 from lab.optimise.tried import Tried
 
-N_STARTS = 6
+N_STARTS = 10
 """Places from which the gradient is followed."""
 
 N_BEST, APART = 4, 0.05
