@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+LOOK_S = 0.5
+"""Wall seconds between two looks of a thread that waits for a plan."""
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -52,6 +55,19 @@ def answered(say: Callable[[str], None], text: str) -> Iterator[None]:
     """None of them interrupts: `text` is said instead."""
     with handled(lambda name: threading.Thread(target=say, args=(text,), daemon=True).start()):
         yield
+
+
+class Attentive:
+    """How a RunEngine's caller waits for its plan (``RunEngine(during_task=Attentive())``) where a signal is to end it at any moment.
+
+    A signal that arrives in the instant in which a thread begins to wait does not wake it (Python runs handlers between two instructions of the main
+    thread, and there is none until the wait is over): it would be heard when the plan has ended. So it looks up, now and then.
+    """
+
+    def block(self, blocking_event: threading.Event) -> None:
+        """Wait for the event."""
+        while not blocking_event.wait(LOOK_S):
+            pass
 
 
 def ignore() -> None:

@@ -341,7 +341,7 @@ class Session:
         if self._make_engine is not None:
             self.RE = self._make_engine(self)
         else:
-            self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[])
+            self.RE = RunEngine() if self._is_console else RunEngine(context_managers=[], during_task=interrupts.Attentive())  # type: ignore[arg-type]  # one of its kind by what it does
         if self.virtual is not None:
             self.RE.waiting_hook = self.virtual.waiting  # type: ignore[assignment]
         self.RE.subscribe(self.documents)

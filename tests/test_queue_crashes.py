@@ -171,7 +171,7 @@ def test_after_the_machine_was_lost_queue_and_history_are_complete(lab: QueueLab
     lab.until_begun(ran)
     items = [lab.add(BOB, "work", number, pos="back") for number in (24, 25)]
     lab.kill("steward", "queue", "redis")
-    assert lab.ledger.item(ran).state == "interrupted"  # before anybody was there to notice
+    lab.until(lambda: lab.ledger.item(ran).state == "interrupted", "it is told before anybody is there to notice")
     lab.start().until_ready()
     lab.until(lambda: "was interrupted" in lab.status()["queue"]["why"], "it is said why the queue stands")
     assert disagreements(lab) == [] and [item.id for item in lab.ledger.items(("queued",))] == items

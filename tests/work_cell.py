@@ -17,6 +17,7 @@ from lab.core.clock import EventClock
 from lab.core.errors import CommandError, EmptyPlace, LabError, LedgerError, LinkDown
 from lab.core.recovery import Choice, Policy, Recovery, Rule
 from lab.core.sample import GRIPPER, UNKNOWN
+from lab.interrupts import Attentive
 from plans.cell import Station, WorkCell
 from plans.closed_loop import closed_loop
 from plans.conductor import Unfinished
@@ -542,7 +543,7 @@ class Bench:
                     Station("plate_b", "annealer", self.heaters[1]), Station("stage", "detector", self.detector))
         self.cell = WorkCell(self.arm, stations, RACK, self.clock, folder)
         self.documents: list[tuple[str, dict[str, Any]]] = []
-        self.RE = RunEngine({}, context_managers=[])
+        self.RE = RunEngine({}, context_managers=[], during_task=Attentive())
         self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
 
     def run(self, *campaigns: Campaign, at_once: int | None = None) -> None:

@@ -95,6 +95,10 @@ class Watch:
             self._look_at_worker(status)
             self._look_at_queue(status)
             self._free_if_stuck(status)
+        except ManagerGone as error:  # it fell silent in the middle of a look, and this one has waited for it
+            self.status = None
+            self._silence()
+            self._say_once(str(error))
         except LabError as error:
             self._say_once(str(error))
 
