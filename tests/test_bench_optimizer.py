@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -448,3 +449,11 @@ def test_the_time_of_a_suggestion_is_held_against_its_target():
 
 def test_every_table_names_where_it_was_published():
     assert all("doi 10." in table.source for table in TABLES.values())
+
+
+@pytest.mark.parametrize("name", engines.NAMES)
+def test_what_an_engine_imports_exists(name, monkeypatch):
+    asked = []
+    monkeypatch.setattr(importlib, "import_module", lambda module: asked.append(module) or SimpleNamespace(load=lambda: None))
+    engines.load(name)
+    assert all(importlib.util.find_spec(module) is not None for module in asked)

@@ -190,7 +190,7 @@ def load(engine: str) -> None:
     if engine in PEERS:
         importlib.import_module(f"benchmarks.optimizer.{PEERS[engine].module}")
     elif OURS.get(engine) == "ax":
-        importlib.import_module("lab.optimise.model_based").load()
+        importlib.import_module("lab.optimise.ax").load()
     elif engine in OURS:
         importlib.import_module("lab.optimise")
 

@@ -46,7 +46,7 @@ class Suggestion:
     seconds : float
         CPU seconds it took to make.
     thought : mapping of str to JSON values
-        What the engine made it from and wishes to remember: the model's parameters, what it expects there, alternatives (`lab.optimise.thought`).
+        What the engine made it from and wishes to remember: the model's parameters, what it expects there, alternatives (docs/decisions/0020).
         It is kept with the trial, and is part of what later suggestions are made from.
     """
 

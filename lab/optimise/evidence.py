@@ -1,4 +1,4 @@
-"""What the trials say, as arrays for a model. Nothing here is repaired in silence."""
+"""What the trials say, as arrays for the model of the engine ``ax``. Nothing here is repaired in silence."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lab.core.errors import OptimizerError
 from lab.core.question import CampaignConfig
-from lab.core.trial import Measured, Trial, TrialState
+from lab.core.trial import Trial, TrialState
 from lab.optimise.domain import Domain
 from lab.optimise.polytope import Array
+from lab.optimise.readings import measured
 from lab.optimise.tried import encode_trial
 
 LEAST_SEM = 1e-3
 """Smallest standard error that a model is told, in units of the outcomes' own spread; its inverse is the largest."""
-
-
-LARGEST = 1e150
-"""Largest size of an outcome: its square can still be told."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +55,8 @@ class Evidence:
         return replace(self, waiting=np.vstack([self.waiting, x]))
 
 
-def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial], keeps_order: bool = False) -> Evidence:
+def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) -> Evidence:
     """Read the evidence from trials.
-
-    Parameters
-    ----------
-    keeps_order : bool
-        Of two objectives beyond the fence (see below) the better one stays the better one: they are drawn in to within
-        as much again beyond it.
 
     Standard errors are used for all trials or for none, since a model cannot know the noise of some and learn that of
     others: with ``noise: inferred`` for none, and with ``noise: measured`` for none as soon as one completed trial
@@ -81,18 +71,16 @@ def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial], ke
     OptimizerError
         When a completed trial lacks an outcome, or an outcome or standard error is not finite.
     """
-    names = tuple(dict.fromkeys([*(o.name for o in campaign.objectives), *(name for limit in campaign.outcome_limits for name in limit.names)]))
+    names = campaign.outcome_names
     done = [t for t in trials if t.state is TrialState.COMPLETED]
-    measured = [[_measured(t, name) for name in names] for t in done]
-    raw = np.array([[m.mean for m in row] for row in measured], dtype=float).reshape(len(done), len(names))
-    for k, objective in enumerate(campaign.objectives):
-        if objective.goal != "target":  # of a target neither side is the bad one
-            raw[:, k] = _fenced(raw[:, k], 1.0 if objective.goal == "maximize" else -1.0, keeps_order)
+    found = [measured(done, name) for name in names]
+    raw = np.array([[one.mean for one in column] for column in found], dtype=float).reshape(len(names), len(done)).T
+    raw[:, 0] = _fenced(raw[:, 0], 1.0 if campaign.objective.goal == "maximize" else -1.0)
     centre, width, Y = _standardised(raw)
     variances: list[Array | None] = []
     remark = ""
     for k, name in enumerate(names):
-        sems = [row[k].sem for row in measured]
+        sems = [one.sem for one in found[k]]
         n_missing = sems.count(None)
         is_inferred = name == campaign.objective.name and campaign.objective.noise == "inferred"
         if n_missing or is_inferred:
@@ -110,30 +98,14 @@ def gather(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial], ke
                     points(TrialState.SUGGESTED, TrialState.RUNNING), points(TrialState.FAILED), remark)
 
 
-def _measured(trial: Trial, name: str) -> Measured:
-    measured = None if trial.outcome is None else trial.outcome.measured.get(name)
-    if measured is None:
-        raise OptimizerError(f"trial {trial.index}: is completed and has no outcome {name}; mark it failed or give the outcome")
-    if not abs(measured.mean) <= LARGEST:
-        raise OptimizerError(f"trial {trial.index}: {name}: given {measured.mean}; allowed: a finite number up to {LARGEST:g}; "
-                             f"mark the trial failed")
-    if measured.sem is not None and not (np.isfinite(measured.sem) and measured.sem >= 0):
-        raise OptimizerError(f"trial {trial.index}: standard error of {name}: given {measured.sem}; allowed: a finite number from 0, or none")
-    return measured
-
-
-def _fenced(objective: Array, goal: float, keeps_order: bool) -> Array:
+def _fenced(objective: Array, goal: float) -> Array:
     """`objective`, shape (n,), its bad tail drawn in."""
     if len(objective) < 5:
         return objective
     merit = goal * objective
     lower, upper = np.quantile(merit, [0.25, 0.75])
     reach = 1.5 * (upper - lower)
-    if not reach > 0:
-        return objective
-    beyond = np.maximum((lower - merit) / reach - 1.0, 0.0)
-    drawn_in = lower - reach * (1.0 + (beyond / (1.0 + beyond) if keeps_order else 0.0))
-    return goal * np.where(beyond > 0.0, drawn_in, merit)
+    return goal * np.maximum(merit, lower - reach) if reach > 0 else objective
 
 
 def _standardised(raw: Array) -> tuple[Array, Array, Array]:
