@@ -61,9 +61,11 @@ def motion_deadline_s(velocity_pct: float, speed: float) -> float:
 class Motion:
     """One motion on its way, from queueing it to its checkpoint."""
 
-    def __init__(self, what: str, checkpoint: int) -> None:
+    def __init__(self, what: str, checkpoint: int, n_halts: int) -> None:
         self.what = what
         self.checkpoint = checkpoint
+        self.n_halts = n_halts
+        """Stops that had been commanded when it began: one more, and this motion is not to be."""
         self.cause = ""
         self.kind: type[InstrumentError] = CommandError
         self.ended = Arrival()
@@ -111,6 +113,7 @@ class ArmController(Controller):
         self._motion: Motion | None = None
         self._last_checkpoint = 0
         self._n_halts = 0
+        self._halted_by = ""
         self._words = ""
         self._no_gripper = ""
         self._next_monitor_s = {m.JOINTS: 0.0, m.POSE: 0.0}
@@ -164,6 +167,8 @@ class ArmController(Controller):
         So no status from before an error, a reset or a motion can be taken for one from after it.
         """
         motion = self._motion
+        if motion is not None:
+            self._heed_halts(motion)  # what the robot says next is the consequence
         match message.code:
             case m.STATUS_ROBOT:
                 self._publish_status(m.RobotStatus.parse(message), motion)
@@ -289,16 +294,14 @@ class ArmController(Controller):
         try:
             self._ready_the_queue(what)
             self._last_checkpoint = self._last_checkpoint % m.MAX_CHECKPOINT + 1
-            motion = self._motion = Motion(what, self._last_checkpoint)
+            motion = self._motion = Motion(what, self._last_checkpoint, n_halts)
             fenced = request + m.command("SetCheckpoint", motion.checkpoint) + _STATUS
             try:
                 self._line.ask(fenced, frozenset({m.STATUS_ROBOT}), is_fenced=True)
             except LinkError as error:
                 motion.lose(error)
             else:
-                if self._n_halts != n_halts:  # a STOP may have overtaken the command, and found nothing to clear
-                    if not motion.cause:
-                        motion.fail("stopped")
+                if self._heed_halts(motion):  # a STOP may have overtaken the command, and found nothing to clear
                     self._clear()
             motion.ended.expect(self.waits)
             self.poll_soon()
@@ -339,15 +342,22 @@ class ArmController(Controller):
 
     def _halt(self, who: str) -> None:
         """Stop and clear the motion queue; a pending motion fails."""
+        self._halted_by = who
         self._n_halts += 1
         motion = self._motion
         if motion is not None:
-            motion.fail(f"stopped by {who}")
+            self._heed_halts(motion)
         if self.value("STATE") == "off" and motion is None:
             return  # without power nothing moves, and the robot would take the commands for an error ([1005])
         self._clear()
         if not self._comes_to_rest(who):
             raise CommandError(f"{self.name}: {who}: the robot still moves")
+
+    def _heed_halts(self, motion: Motion) -> bool:
+        """Fail a motion for which a stop has been commanded since it began; returns whether one has."""
+        if is_halted := self._n_halts != motion.n_halts:
+            motion.fail(f"stopped by {self._halted_by}")
+        return is_halted
 
     def _comes_to_rest(self, who: str) -> bool:
         """The robot brakes first (manual, PauseMotion).

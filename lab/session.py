@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import interrupts
+from lab import interrupts, libca
 from lab.core.capabilities import Instrument
 from lab.core.clock import Clock, ScaledClock
 from lab.core.config import LabConfig
@@ -156,8 +156,7 @@ class Session:
             self._lease = Lease.take(self.home, getpass.getuser(), self._purpose)
         log_to(self.home.logs / "session.log")
         self._reach_instruments()
-        # libca prints every lost connection over the operator's screen; the devices say it in words.
-        importlib.import_module("epics.ca").replace_printf_handler(lambda text: log.debug("libca: %s", text))
+        libca.start()
         instruments = importlib.import_module("lab.instruments")
         self.devices = instruments.make_devices(self.lab, self.clock)
         instruments.put_frames(self.devices, self.home.frames("by-hand"))
