@@ -217,7 +217,7 @@ def remaining_s(mean_s: float, sigma: float, elapsed_s: float, z: NDArray[np.flo
     """
     if elapsed_s <= 0.0 or sigma == 0.0 or mean_s == 0.0:
         return np.maximum(mean_s * np.exp(sigma * z - sigma**2 / 2) - max(elapsed_s, 0.0), 0.0)
-    ended = _NORMAL.cdf((math.log(elapsed_s / mean_s) + sigma**2 / 2) / sigma)
+    ended = _NORMAL.cdf((math.log(elapsed_s) - math.log(mean_s) + sigma**2 / 2) / sigma)  # the ratio may be too small for a float
     share = np.interp(z, _Z_GRID, _U_GRID)
     if 1.0 - ended < OVERDUE_CHANCE:
         return OVERDUE_SHARE * elapsed_s * -np.log1p(-share)

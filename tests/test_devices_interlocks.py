@@ -69,7 +69,14 @@ def watched(laboratory: Any, devices: dict[str, Any]) -> Iterator[tuple[Interloc
 
 @pytest.fixture()
 def interlocks(laboratory: Any, watched: tuple[Interlocks, Heard], until: Callable[..., None]) -> Iterator[Interlocks]:
-    until(lambda: all(state.is_ok for state in watched[0].states()))
+    watching, heard = watched
+
+    def is_over() -> bool:
+        """All is well, and what was told last of each says so: no word of the test before comes into this one."""
+        told = {one.name: one.is_ok for one in list(heard)}
+        return all(state.is_ok for state in watching.states()) and all(told.values())
+
+    until(is_over)
     yield watched[0]
     laboratory.clear()
 

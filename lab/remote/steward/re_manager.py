@@ -93,6 +93,7 @@ class REManager:
         self._idle: queue.LifoQueue[zmq.Socket[bytes]] = queue.LifoQueue(_LINES)
         self._lock = threading.Lock()
         self._is_closed = False
+        self._longest_s = 0.0
 
     def ask(self, method: str, params: Mapping[str, Any] | None = None, deadline_s: float = ASK_S) -> dict[str, Any]:
         """One question, and its answer, whatever it says.
@@ -103,11 +104,13 @@ class REManager:
             When there is none within `deadline_s` wall seconds.
         """
         line = self._line()
+        began = time.monotonic()
         try:
             line.send(json.dumps({"method": method, "params": dict(params or {})}).encode())  # type: ignore[arg-type]
             if not line.poll(int(deadline_s * 1000)):
                 raise ManagerGone(f"the RE Manager has not answered within {deadline_s:g} s ({method}); it is started again by itself: try again in a while")
             answer = json.loads(line.recv())
+            self._longest_s = max(self._longest_s, time.monotonic() - began)
         except BaseException:
             line.close(linger=0)  # what it may still answer is nobody's
             raise
@@ -167,6 +170,11 @@ class REManager:
             why = "; ".join(str(result["msg"]) for result in answer.get("results", []) if not result.get("success", True))
             raise ManagerRefused(f"the RE Manager refused it: {why or answer.get('msg', 'no')}", is_invalid=bool(why))
         return [str(raw["item_uid"]) for raw in answer["items"]]
+
+    def longest_wait_s(self) -> float:
+        """The longest wait for an answer that came, wall seconds, since this was asked last."""
+        longest, self._longest_s = self._longest_s, 0.0
+        return longest
 
     def close(self) -> None:
         """Give its sockets back; whatever is asked meanwhile fails."""

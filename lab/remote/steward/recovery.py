@@ -165,11 +165,16 @@ class Watch:
 
     def _silence(self) -> None:
         if not self._is_silent and self._clock.now() - self._answered_s > SILENT_S:
-            self._is_silent = True
-            self._notice("manager", f"the RE Manager has not answered for {SILENT_S:g} s; it is started again by itself", "")
+            self._say_silent()
+
+    def _say_silent(self) -> None:
+        self._is_silent = True
+        self._notice("manager", f"the RE Manager has not answered for {SILENT_S:g} s; it is started again by itself", "")
 
     def _hear(self) -> None:
         self._answered_s = self._clock.now()
+        if self._manager.longest_wait_s() > SILENT_S and not self._is_silent:  # it was away in the middle of a look, which has waited for it
+            self._say_silent()
         if self._is_silent:
             self._is_silent = False
             self._notice("manager", "the RE Manager answers again", "")
