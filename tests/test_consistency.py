@@ -13,11 +13,12 @@ PARAMETERS = [{"name": "a", "type": "range", "bounds": [0, 1]}, {"name": "time",
               {"name": "ink", "type": "choice", "values": ["u", "v"]}]
 POINT = {"a": 0.5, "time": 60, "ink": "u"}
 OBJECTIVE = {"name": "y", "goal": "maximize"}
+POOL = {"candidates": {"columns": ["a", "time", "ink"], "rows": [[0.1, 1, "u"], [0.2, 1, "v"]]}}
 
 
 def campaign(**more: Any) -> CampaignConfig:
     return CampaignConfig.model_validate({"name": "test", "recipe": "none", "parameters": PARAMETERS, "objectives": [OBJECTIVE], "budget": {"trials": 9},
-                                          "optimizer": {"engine": "botorch"}, **more})
+                                          "optimizer": {"engine": "botorch"}} | more)
 
 
 @pytest.mark.parametrize(("more", "words"), [
@@ -39,6 +40,11 @@ def campaign(**more: Any) -> CampaignConfig:
     ({"drift": {"reference": {**POINT, "a": 0.4}}, "safety": {"constraints": ["pressure <= 5"]}, "optimizer": {"engine": "botorch", "points": [POINT]}},
      r"drift.reference: given a = 0.4, time = 60, ink = u with safety; allowed: one of optimizer.points"),
     ({"stop": {"improvement": 0.1}, "optimizer": {"engine": "sobol"}}, r"stop: given with engine sobol; allowed: with botorch"),
+    ({"optimizer": {"top": 0.05}}, r"optimizer.top: given 0.05 without candidates; allowed: with candidates"),
+    ({"optimizer": {"top": 0.05}, **POOL, "objectives": [{"name": "y", "goal": "target", "target": 3}]},
+     r"optimizer.top: given 0.05 with a target; allowed: with one objective to maximize or minimize"),
+    ({"optimizer": {"top": 0.05}, **POOL, "objectives": [OBJECTIVE, {"name": "z", "goal": "minimize"}]}, r"optimizer.top: given 0.05 with several objectives"),
+    ({"optimizer": {"top": 1.0}, **POOL}, r"less than 1"),
     ({"stop": {}}, r"stop: given no rule; allowed: at least one of improvement, improvement_per_hour, confidence"),
     ({"stop": {"confidence": {"within": 0.1}}, "objectives": [OBJECTIVE, {"name": "z", "goal": "minimize"}]},
      r"stop.confidence: given with 2 objectives; allowed: with one"),
@@ -59,3 +65,12 @@ def test_prior_data_of_the_same_question_stands_in_for_points_that_are_known_to_
     prior = {"name": "last week", "is_same": True, "columns": ["a", "time", "ink", "pressure"], "rows": [[0.5, 60, "u", 1.0]]}
     found = campaign(safety={"constraints": ["pressure <= 5"]}, prior=[prior])
     assert found.safety is not None
+
+
+@pytest.mark.parametrize(("choice", "trials", "n"), [
+    ({"values": list("abcdefghijkl")}, 60, 12), ({"values": list("abcdefghijkl")}, 40, 10), ({"values": list("abcdefghijkl")}, 9, 6), ({"values": ["a", "b"]}, 60, 6),
+    ({"values": list(range(12)), "is_ordered": True}, 60, 6)])
+def test_so_many_initial_points_that_every_value_of_an_unordered_choice_can_have_its_turn(choice: dict[str, Any], trials: int, n: int) -> None:
+    known = {"parameters": [{"name": "a", "type": "range", "bounds": [0, 1]}, {"name": "ligand", "type": "choice", **choice}], "budget": {"trials": trials}}
+    assert campaign(**known).n_initial == n
+    assert campaign(**known, optimizer={"initial": 3}).n_initial == 3

@@ -19,6 +19,7 @@ from lab.core.space import Value
 from lab.core.trial import Measured, Outcome, Trial, TrialState
 from lab.optimise import make_optimizer, study
 from lab.optimise.domain import Domain
+from lab.optimise.hits import level
 from lab.optimise.representative import representative
 from lab.optimise.study import column_groups
 
@@ -142,6 +143,34 @@ def test_the_best_of_a_pool_is_found_before_most_of_it_has_been_tried() -> None:
         trials.append(completed(index, suggestion.values, hill(suggestion.values)))
     assert engine.suggest([])[0].origin == "spread"
     assert {"a": 0.3, "b": 0.6} in [dict(t.planned) for t in trials]
+
+
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_where_the_best_share_of_a_pool_is_wanted_more_of_it_is_found(goal: str) -> None:
+    rows = [[a / 20, b / 20] for a in range(21) for b in range(21)]
+    sign = 1.0 if goal == "maximize" else -1.0
+    wanted = sorted(rows, key=lambda row: -hill({"a": row[0], "b": row[1]}))[:22]
+    n_found = {}
+    for top in (None, 0.05):
+        config = campaign({**SQUARE, "candidates": {"columns": ["a", "b"], "rows": rows}, "objectives": [{"name": "y", "goal": goal}]}, initial=5)
+        config = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"top": top})})
+        engine = make_optimizer(config)
+        trials: list[Trial] = []
+        for index in range(25):
+            suggestion, = engine.suggest(trials)
+            trials.append(completed(index, suggestion.values, sign * hill(suggestion.values)))
+        n_found[top] = sum([t.planned["a"], t.planned["b"]] in wanted for t in trials)
+    assert n_found[0.05] > n_found[None] and n_found[0.05] >= 12
+    assert suggestion.thought["aim"].startswith(f"one of the best 0.05 of the candidates: y {'above' if sign > 0 else 'below'} ")
+    assert suggestion.thought["improvement"] < 0.1, "what stopping rules compare is still the improvement of the best"
+
+
+def test_so_many_rows_are_expected_above_the_level_as_are_wanted() -> None:
+    rng = np.random.default_rng(5)
+    merits, variances = rng.normal(size=2000), rng.uniform(1e-14, 0.5, 2000)
+    drawn = merits + np.sqrt(variances) * rng.normal(size=(200, 2000))
+    assert (drawn > level(merits, variances, 0.05)).mean() == pytest.approx(0.05, abs=0.002)
+    assert level(np.array([1.0, 2.0, 3.0, 4.0]), np.full(4, 1e-14), 0.5) == pytest.approx(2.5, abs=0.51)
 
 
 def test_a_thousand_failures_and_no_outcome_still_give_a_suggestion() -> None:

@@ -112,20 +112,37 @@ def test_first_rows_are_spread_over_the_pool_and_depend_on_the_seed_alone() -> N
     # Four heaps, one row of each stands for it.
     heaps = [(x + dx, y + dy, "DMF") for x in (1, 8) for y in (1, 8) for dx in (0, 0.1, 0.2) for dy in (0, 0.1)]
     pool, again = pool_of(heaps), pool_of(heaps)
-    first = pool.spread(np.arange(len(pool)), 4, 4, seed=3)
+    first = pool.spread(np.arange(len(pool)), 4, seed=3)
     assert sorted({(round(float(pool.rows[k]["a"])), round(float(pool.rows[k]["b"]))) for k in first}) == [(1, 1), (1, 8), (8, 1), (8, 8)]
-    assert again.spread(np.arange(len(pool)), 4, 4, seed=3).tolist() == first.tolist()
+    assert again.spread(np.arange(len(pool)), 4, seed=3).tolist() == first.tolist()
 
 
 def test_asking_one_by_one_gives_the_rows_of_asking_at_once() -> None:
     pool = pool_of(grid(40))
-    at_once = pool.spread(np.arange(40), 6, 6, seed=1).tolist()
+    at_once = pool.spread(np.arange(40), 6, seed=1).tolist()
     one_by_one: list[int] = []
     for _ in range(6):
-        one_by_one.append(int(pool.spread(pool.untried(tried(pool, *one_by_one)), 1, 6, seed=1)[0]))
+        one_by_one.append(int(pool.spread(pool.untried(tried(pool, *one_by_one)), 1, seed=1)[0]))
     assert one_by_one == at_once
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_value_of_a_choice_has_its_turn(seed: int) -> None:
+    """Of a full factorial table, no row is nearer to the rest than another: what has been taken decides."""
+    bases, ligands = ("K", "Cs", "Na"), tuple("ABCDEF")
+    space = Space((ChoiceParameter("base", bases), ChoiceParameter("ligand", ligands), RangeParameter("t", 90, 120)))
+    rows = tuple((base, ligand, t) for base in bases for ligand in ligands for t in (90, 105, 120))
+    pool = Pool(Domain(space), Table(columns=("base", "ligand", "t"), rows=rows))
+    first = [pool.rows[k] for k in pool.spread(np.arange(len(pool)), 6, seed=seed)]
+    assert {row["ligand"] for row in first} == set(ligands)
+    assert {row["base"] for row in first} == set(bases)
+
+
+def test_a_spread_over_rows_that_are_all_alike_takes_them_one_after_the_other() -> None:
+    pool = pool_of([(1, 1, "DMF")] * 3)
+    assert sorted(pool.spread(np.arange(3), 3, seed=0)) == [0, 1, 2]
 
 
 def test_a_spread_over_more_rows_than_there_are_is_all_of_them() -> None:
     pool = pool_of(grid(5))
-    assert sorted(pool.spread(np.arange(5), 9, 3, seed=0)) == [0, 1, 2, 3, 4]
+    assert sorted(pool.spread(np.arange(5), 9, seed=0)) == [0, 1, 2, 3, 4]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.optimizer.pools import Pool
+from benchmarks.optimizer.pools import TOP_SHARE, Pool
 from lab.core.question import CampaignConfig
 from lab.core.space import ChoiceParameter, LinearConstraint, RangeParameter, Space, Value
 from lab.core.trial import Measured, Outcome
@@ -127,7 +127,7 @@ class Problem:
     @property
     def has_feature(self) -> bool:
         """Whether it is about something that an engine may also ignore."""
-        return bool(self.settings) or self.n_at_once > 1
+        return bool(self.settings) or self.n_at_once > 1 or self.pool is not None
 
     @cached_property
     def outcome_limit(self) -> LinearConstraint | None:
@@ -170,7 +170,7 @@ class Problem:
         engine : str
         seed : int
         is_ignoring : bool
-            Without what the problem is about: no drift, no durations, no safety.
+            Without what the problem is about: no drift, no durations, no safety, no share of a pool that is wanted.
 
         Raises
         ------
@@ -181,11 +181,15 @@ class Problem:
         if self.also:
             more["objectives"] = [{"name": name, "goal": goal, "reference": self.reference.get(name)} for name, goal in self.goals.items()]
         if self.pool is not None and engine == "botorch":
+            if not is_ignoring:
+                more["optimizer"] = {"top": TOP_SHARE}
             more["candidates"] = {"columns": list(self.pool.rows[0]), "rows": [list(row.values()) for row in self.pool.rows]}
         return self._config(engine, seed, more)
 
     def _config(self, engine: str, seed: int, more: Mapping[str, Any]) -> CampaignConfig:
         optimizer: dict[str, Any] = {"engine": engine, "seed": seed}
+        more = dict(more)
+        optimizer |= more.pop("optimizer", {})
         starts = self.starts(seed)
         if starts:
             optimizer["initial"] = len(starts)

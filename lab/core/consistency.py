@@ -63,6 +63,7 @@ def check_consistency(campaign: CampaignConfig) -> None:
     """
     space = campaign.space
     _check_objectives(campaign)
+    _check_top(campaign)
     _check_durations(campaign, space)
     _check_drift(campaign, space)
     _check_safety(campaign)
@@ -86,6 +87,17 @@ def _check_objectives(campaign: CampaignConfig) -> None:
                 raise ValueError(f"objectives.{number}.desirability: given none with combine: desirability; allowed: [value worth nothing, best value]")
     elif len(objectives) > MOST_TRADED:
         raise ValueError(f"objectives: given {len(objectives)} with combine: pareto; allowed: up to {MOST_TRADED}, or combine: desirability")
+
+
+def _check_top(campaign: CampaignConfig) -> None:
+    top = campaign.optimizer.top
+    if top is None:
+        return
+    if campaign.candidates is None:
+        raise ValueError(f"optimizer.top: given {top:g} without candidates; allowed: with candidates, it is a share of them")
+    if len(campaign.objectives) > 1 or campaign.objective.goal == "target":
+        raise ValueError(f"optimizer.top: given {top:g} with {'several objectives' if len(campaign.objectives) > 1 else 'a target'}; allowed: "
+                         "with one objective to maximize or minimize")
 
 
 def _check_durations(campaign: CampaignConfig, space: Space) -> None:

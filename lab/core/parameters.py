@@ -109,6 +109,11 @@ class ChoiceParameter:
         return ", ".join(map(str, self.values))
 
     @property
+    def is_graded(self) -> bool:
+        """Whether anything says how alike its values are."""
+        return self.is_ordered or bool(self.descriptors) or bool(self.smiles)
+
+    @property
     def listed(self) -> tuple[Value, ...]:
         """All values that models know, in the order of the list."""
         return self.values if self.scaled_by is None else self.scaled_by

@@ -349,12 +349,18 @@ class Stop(_Model):
     """So many suggestions in a row."""
 
 
+FEWEST_INITIAL = 6
+
+
 class OptimizerConfig(_Model):
     engine: Literal["botorch", "ax", "sobol", "given", "remote"] = "botorch"
-    initial: Annotated[int, Field(ge=1)] = 6
+    initial: Annotated[int, Field(ge=1)] | None = None
+    """Evenly spread points before the model is asked; None: see `CampaignConfig.n_initial`."""
     seed: Annotated[int, Field(ge=0)] = 0
     points: tuple[dict[str, Scalar], ...] = ()
     """Tried before all others, in this order; of the engine ``given``: all there are."""
+    top: Share | None = None
+    """Of candidates: this share of them, the best, is wanted, as many as can be found; None: the best one."""
     deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
     """Of the engine ``remote``: how long nothing may be proposed while no sample is under way, wall seconds; then the campaign ends."""
 
@@ -465,6 +471,15 @@ class CampaignConfig(_Model):
                 raise ValueError(f"optimizer.points.{number}: given {given or problems[0]}; allowed: "
                                  f"{allowed or 'a value for each parameter, within its bounds and the constraints'}"
                                  + (f" for {field}" if allowed else ""))
+
+    @property
+    def n_initial(self) -> int:
+        """Evenly spread points before the model is asked: unless the file says, enough that every value of an unordered choice can have its turn, at
+        least `FEWEST_INITIAL`, and beyond these at most a quarter of the budget."""
+        if self.optimizer.initial is not None:
+            return self.optimizer.initial
+        most = max((len(p.values) for p in self.space.parameters if isinstance(p, ChoiceParameter) and not p.is_graded), default=0)
+        return max(FEWEST_INITIAL, min(most, self.budget.trials // 4))
 
     @property
     def objective(self) -> Objective:

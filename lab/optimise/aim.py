@@ -7,7 +7,7 @@ sample is sought. What has been measured counts by what is expected there, not b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from lab.optimise.doubt import improvement_over
 from lab.optimise.front_in_doubt import front_in_doubt
 from lab.optimise.gains import Gain, Merit, Near, Up
 from lab.optimise.gaussian import Pinned, Posterior
+from lab.optimise.hits import level
 from lab.optimise.hypervolume import HypervolumeGain
 from lab.optimise.improvement import Above, Improvement
 from lab.optimise.polytope import Array
@@ -60,6 +61,8 @@ class Aim:
         What has been left out of account.
     reference : ndarray, shape (m,), or None
         Of trade-offs: from where the hypervolume counts, merits in the unit of the models.
+    hit : Worth or None
+        Where the best share of a pool is wanted: the logarithm of the probability that a row is among them.
     """
 
     campaign: CampaignConfig
@@ -71,9 +74,14 @@ class Aim:
     words: str = "the outcome constraints: no sample is expected to keep them yet"
     remarks: tuple[str, ...] = ()
     reference: Array | None = None
+    hit: Worth | None = None
 
     def terms(self, models: Models) -> list[Term]:
-        """What a sample is worth, success and constraints aside; nothing while no measured point is expected to keep the constraints."""
+        """What a sample is sought for, success and constraints aside; nothing while no measured point is expected to keep the constraints."""
+        return self._gains(models) if self.hit is None else [OfOutcome(models.of(self.campaign.objective.name), self.hit)]
+
+    def _gains(self, models: Models) -> list[Term]:
+        """The logarithm of the expected improvement."""
         names = [objective.name for objective in self.campaign.objectives]
         if self.reference is not None:
             doubted = [model for model in map(models.of, names) if isinstance(model, Posterior | Pinned)]
@@ -103,7 +111,7 @@ class Aim:
         In the objective's unit; of a desirability without one; of trade-offs a volume, in the product of the units. None while there is no incumbent,
         or where the product of the units is no finite number above 0.
         """
-        terms = self.terms(models)
+        terms = self._gains(models)
         if not terms or not 0.0 < self.unit < np.inf:
             return None
         logs = sum((term.values(x) for term in [*terms, *self.limits(models)]), np.zeros(len(x)))
@@ -137,8 +145,14 @@ def side_of(limit: LinearConstraint, study: Study) -> tuple[str, float, float]:
     return name, in_unit(study, name, limit.bound / coefficient), sign
 
 
-def aim_of(campaign: CampaignConfig, models: Models) -> Aim:
-    """The aim, given what has been measured."""
+def aim_of(campaign: CampaignConfig, models: Models, rows: Array | None = None) -> Aim:
+    """The aim, given what has been measured.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, d), or None
+        Of a pool, all of them.
+    """
     study = models.study
     x = known_points(models)
     is_kept = np.ones(len(x), dtype=bool)
@@ -149,7 +163,8 @@ def aim_of(campaign: CampaignConfig, models: Models) -> Aim:
         return Aim(campaign, is_kept)
     means = np.array([models.of(objective.name).means(x[is_kept]) for objective in campaign.objectives])
     if len(campaign.objectives) == 1:
-        return _single(campaign, study, is_kept, means[0])
+        aim = _single(campaign, study, is_kept, means[0])
+        return aim if rows is None or campaign.optimizer.top is None else _hit(aim, models, rows, campaign.optimizer.top)
     if campaign.combine == "desirability":
         return _desirable(campaign, study, is_kept, means)
     return _trade_offs(campaign, study, is_kept, means)
@@ -175,6 +190,15 @@ def _single(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array
         worth = Improvement(sign * best, sign)
         words = f"{objective.name} {'above' if sign > 0 else 'below'} {one.centre + one.width * sign * best:.4g}"
     return Aim(campaign, is_kept, best, worth, unit=one.width, words=words)
+
+
+def _hit(aim: Aim, models: Models, rows: Array, share: float) -> Aim:
+    objective = aim.campaign.objective
+    sign, one = (1.0 if objective.goal == "maximize" else -1.0), models.study[objective.name]
+    mean, variance = models.of(objective.name).predict(rows)
+    bound = sign * level(sign * mean, variance, share)
+    words = f"one of the best {share:.3g} of the candidates: {objective.name} {'above' if sign > 0 else 'below'} {one.centre + one.width * bound:.4g}"
+    return replace(aim, hit=Above(bound, sign), words=words)
 
 
 def _desirable(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:

@@ -71,7 +71,7 @@ class AxOptimizer:
         evidence = gather(self._campaign, self._domain, trials)
         tried = Tried.of(self._domain, trials)
         n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) for t in trials)
-        n_initial = min(n, max(0, self._campaign.optimizer.initial - n_live))
+        n_initial = min(n, max(0, self._campaign.n_initial - n_live))
         points = self._sobol.next_points(tried, len(trials), n_initial)
         origins = ["sobol"] * n_initial
         n_more = n - n_initial

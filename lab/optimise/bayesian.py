@@ -59,8 +59,8 @@ class Choice:
 class BayesianOptimizer:
     """Bayesian optimisation that learns from failures; see `lab.optimise.protocol.Optimizer`.
 
-    The points that the campaign gives are tried first. Up to the `initial`-th trial, evenly spread ones follow. One that failed or was given up does
-    not count and is replaced, so that the model starts from as many outcomes as the campaign asks for.
+    The points that the campaign gives are tried first. Evenly spread ones follow, until there are `CampaignConfig.n_initial` of both. One that failed or was
+    given up does not count and is replaced, so that the model starts from as many outcomes as the campaign asks for.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class BayesianOptimizer:
         if reference is not None:
             return Choice(reference, REFERENCE, {}), models
         n_live = sum(t.state not in (TrialState.FAILED, TrialState.ABANDONED) and t.origin != REFERENCE for t in trials)
-        n_initial = study.n_initial(self._campaign.optimizer.initial)
+        n_initial = study.n_initial(self._campaign.n_initial)
         if around.safe is not None:
             return self._safely(trials, study, around, models, n_live < n_initial)
         if n_live < n_initial:
@@ -161,7 +161,7 @@ class BayesianOptimizer:
         """The model's point."""
         measured = pinned(self._campaign, replace(models, study=study))
         now = measured.expecting(study.waiting)
-        aim = aim_of(self._campaign, now)  # what is under way counts as measured: or its surroundings would be sought again
+        aim = aim_of(self._campaign, now, self._ground.rows)  # what is under way counts as measured: or its surroundings would be sought again
         acquisition = Acquisition([*aim.terms(now), *aim.limits(now), *now.chance(), *around.terms()])
         starts = incumbents(self._domain, trials, aim.merit(trials))
         found = self._seek(trials, around, acquisition, starts)

@@ -55,6 +55,11 @@ class Ground(Protocol):
         ...
 
     @property
+    def rows(self) -> Array | None:
+        """Model coordinates of all there is to choose from, shape (n, d); None where that is a space."""
+        ...
+
+    @property
     def candidates(self) -> Points:
         """Points spread evenly over the space around it."""
         ...
@@ -99,6 +104,7 @@ class InSpace:
 
     origin = "sobol"
     remark = ""
+    rows: Array | None = None
 
     def __init__(self, campaign: CampaignConfig, sobol: SobolOptimizer) -> None:
         self._domain: Domain = sobol.domain
@@ -135,8 +141,9 @@ class InPool:
 
     def __init__(self, campaign: CampaignConfig, domain: Domain, pool: Pool) -> None:
         self._pool, self._domain = pool, domain
-        self._initial, self._seed = campaign.optimizer.initial, campaign.optimizer.seed
+        self._seed = campaign.optimizer.seed
         self.remark = pool.remark
+        self.rows: Array | None = pool.x
 
     @cached_property
     def candidates(self) -> Points:
@@ -144,7 +151,7 @@ class InPool:
 
     def spread(self, trials: Sequence[Trial], n: int = 1) -> Sequence[Mapping[str, Value]]:
         """See `Ground`."""
-        return [self._pool.rows[k] for k in self._pool.spread(self._pool.untried(trials), n, self._initial, self._seed)]
+        return [self._pool.rows[k] for k in self._pool.spread(self._pool.untried(trials), n, self._seed)]
 
     def seek(self, trials: Sequence[Trial], acquisition: Acquisition, starts: Points, further: Points) -> Found:
         """See `Ground`; all rows are looked at, so that it makes no difference where to start."""

@@ -27,8 +27,11 @@ ROWS_AT_ONCE = 4096
 N_BEST = 4
 """How many of the best rows are told."""
 
-N_LEARNED_FROM, N_ROUNDS = 4000, 20
-"""Of the search for rows that stand for the others: most rows that it looks at, and its rounds."""
+N_LEARNED_FROM = 2000
+"""Rows, drawn by chance, that stand for all where it is asked how near others are."""
+
+NEAR = 0.1
+"""Rows are near when their squared distance is this much of the mean one."""
 
 
 class Pool:
@@ -62,7 +65,7 @@ class Pool:
         self.remark: str = "" if len(rows) == len(table.rows) else f"constraints leave {len(rows)} of {len(table.rows)} candidates"
         """What a person should know; mostly empty."""
         self._row_of = {self._key(row): k for k, row in enumerate(self.rows)}
-        self._medoids = lru_cache(maxsize=4)(self._find_medoids)
+        self._crowd = lru_cache(maxsize=4)(self._find_crowd)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,56 +87,45 @@ class Pool:
             raise OptimizerError(f"all {len(self)} candidates have been tried, failed or are under way; add candidates, or end the campaign")
         return np.flatnonzero(is_open)
 
-    def spread(self, untried: Array, n: int, n_initial: int, seed: int) -> Array:
+    def spread(self, untried: Array, n: int, seed: int) -> Array:
         """`n` of the `untried` rows, or all of them if there are fewer, before there is a model: int, shape (n,).
 
-        First those that stand for all others (medoids of as many clusters as there are initial trials), then whichever is farthest from all
-        that were taken before.
+        Each is the row that, with those that were taken before it, stands best for the whole pool (kernel herding: Chen, Welling and Smola
+        2010, arXiv:1203.3472): near to many rows, and far from those that were taken. So every value of a choice has its turn. The first, and
+        which of several that are alike, is left to chance.
 
         Parameters
         ----------
         untried : ndarray of int, shape (k,)
-        n_initial : int
-            ``optimizer.initial``.
         seed : int
         """
         is_open = np.zeros(len(self), dtype=bool)
         is_open[untried] = True
-        chosen = [row for row in self._medoids(n_initial, seed) if is_open[row]][:n]
-        is_open[chosen] = False
-        taken = self.x[~is_open]
-        near = np.full(len(self), np.inf)
+        crowd, nearness = self._crowd(seed)
+        lot = np.random.default_rng(seed).permutation(len(self))
+        taken = np.flatnonzero(~is_open)
+        near = np.zeros(len(self))
         for part in np.array_split(taken, max(1, len(taken) // 64)):
-            if len(part):
-                near = np.minimum(near, cdist(self.x, part).min(axis=1))
-        while len(chosen) < min(n, len(untried)):
-            row = int(np.argmax(np.where(is_open, near, -1.0)))
+            near += np.exp(-nearness * cdist(self.x, self.x[part], "sqeuclidean")).sum(axis=1)
+        chosen: list[int] = []
+        for n_taken in range(len(taken), len(taken) + min(n, len(untried))):
+            worth = np.where(is_open, (crowd - near / (n_taken + 1)).round(9) if n_taken else 0.0, -np.inf)
+            row = int(lot[np.argmax(worth[lot])])
             chosen.append(row)
             is_open[row] = False
-            near = np.minimum(near, np.linalg.norm(self.x - self.x[row], axis=1))
+            near += np.exp(-nearness * ((self.x - self.x[row]) ** 2).sum(axis=1))
         return np.array(chosen, dtype=int)
 
     def _key(self, values: Mapping[str, Value]) -> tuple[Value | None, ...]:
         return tuple(values.get(name) for name in self._columns)
 
-    def _find_medoids(self, n: int, seed: int) -> tuple[int, ...]:
-        """Rows nearest to the centres of `n` clusters (Lloyd 1982, doi:10.1109/TIT.1982.1056489; begun as by Arthur and Vassilvitskii 2007)."""
-        rng = np.random.default_rng(seed)
-        some = np.sort(rng.permutation(len(self))[:N_LEARNED_FROM])
-        x = self.x[some]
-        centres = x[[int(rng.integers(len(x)))]]
-        while len(centres) < min(n, len(x)):
-            near = cdist(x, centres).min(axis=1) ** 2
-            if not near.sum() > 0.0:
-                break
-            centres = np.vstack([centres, x[rng.choice(len(x), p=near / near.sum())]])
-        for _ in range(N_ROUNDS):
-            owner = cdist(x, centres).argmin(axis=1)
-            moved = np.array([x[owner == k].mean(axis=0) if (owner == k).any() else centre for k, centre in enumerate(centres)])
-            if np.array_equal(moved, centres):
-                break
-            centres = moved
-        return tuple(dict.fromkeys(int(some[k]) for k in cdist(centres, x).argmin(axis=1)))
+    def _find_crowd(self, seed: int) -> tuple[Array, float]:
+        """How near each row is to all rows on average, shape (n,), and how fast nearness falls with the squared distance."""
+        some = self.x[np.sort(np.random.default_rng(seed).permutation(len(self))[:N_LEARNED_FROM])]
+        parts = np.array_split(np.arange(len(self)), max(1, len(self) // ROWS_AT_ONCE))
+        mean = float(np.mean([cdist(self.x[part], some, "sqeuclidean").mean() for part in parts]))
+        nearness = 1.0 / (NEAR * mean) if mean > 0.0 else 0.0
+        return np.concatenate([np.exp(-nearness * cdist(self.x[part], some, "sqeuclidean")).mean(axis=1) for part in parts]), nearness
 
 
 def seek_in_pool(pool: Pool, acquisition: Acquisition, untried: Array) -> tuple[Array, Array]:
