@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,7 @@ def test_where_the_best_share_of_a_pool_is_wanted_more_of_it_is_found(goal: str)
         n_found[top] = sum([t.planned["a"], t.planned["b"]] in wanted for t in trials)
     assert n_found[0.05] > n_found[None] and n_found[0.05] >= 12
     assert suggestion.thought["aim"].startswith(f"one of the best 0.05 of the candidates: y {'above' if sign > 0 else 'below'} ")
+    assert suggestion.thought["version"] == version("labwright")
     assert suggestion.thought["improvement"] < 0.1, "what stopping rules compare is still the improvement of the best"
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -201,11 +203,17 @@ def _thought(models: Models, aim: Aim, found: Found, remarks: Sequence[str]) -> 
     natural = {name: models.natural(name, found.x) for name in models.outcomes}
     expected = [{name: [float(mean[k]), float(sd[k])] for name, (mean, sd) in natural.items()} for k in range(len(found.x))]
     chance, improvement = models.success_at(found.x[:1]), aim.improvement(models, found.x[:1])
-    return {"kernels": models.kernels, "expected": expected[0], "success": None if chance is None else float(chance[0]),
+    return {"version": _version(), "kernels": models.kernels, "expected": expected[0], "success": None if chance is None else float(chance[0]),
             "acquisition": float(found.scores[0]), "aim": aim.words, "improvement": None if improvement is None else float(improvement[0]),
             "alternatives": [{"values": dict(found.values[k]), "acquisition": float(found.scores[k]), "expected": expected[k]}
                              for k in range(1, len(found.x))],
             "remarks": list(remarks)}
+
+
+@cache
+def _version() -> str:
+    """Of Labwright: the same trials give the same suggestion to the last bit within one version."""
+    return version("labwright")
 
 
 def _last_kernels(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
