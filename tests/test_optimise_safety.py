@@ -157,3 +157,30 @@ def test_the_level_of_fidelity_at_which_a_safe_point_is_measured_is_safe_as_well
     for suggestion in make_optimizer(config).suggest(trials, 3):
         assert suggestion.thought["safe"] >= 0.9
         assert config.space.problems(suggestion.values) == []
+
+
+def in_weather(index: int, values: Mapping[str, Value], humidity: float | None) -> Trial:
+    bar = pressure(values) + 6 * (humidity or 0.2)
+    details = {} if humidity is None else {"humidity": humidity}
+    return Trial(index, TrialState.COMPLETED, values, outcome=Outcome({"y": Measured(float(values["a"]), 0.0), "pressure": Measured(bar, 0.0)}, details))
+
+
+def test_what_is_measured_and_not_chosen_makes_a_point_safe_on_one_day_and_not_on_another() -> None:
+    points = [{"a": a, "b": b} for a in (0.1, 0.3, 0.45) for b in (0.1, 0.3)]
+    trials = [in_weather(k, point, humidity) for k, (point, humidity) in enumerate((p, h) for h in (0.2, 0.5) for p in points)]
+    day, x = {}, np.array([[0.4, 0.2]])
+    for now in (0.2, 0.5):
+        config = campaign(points[:2], context=[{"name": "humidity", "bounds": [0, 1], "now": now}])
+        day[now] = float(safe(config, trials).chance(x)[0])
+        assert make_optimizer(config).suggest(trials)[0].thought["safe"] >= 0.9
+    truth = 12 * 0.4 ** 2 + 3 * 0.2
+    assert truth + 6 * 0.2 < 5 < truth + 6 * 0.5
+    assert day[0.2] > 0.95 and day[0.5] < 0.6
+
+
+def test_a_trial_whose_context_was_not_measured_counts_for_now() -> None:
+    config = campaign(context=[{"name": "humidity", "bounds": [0, 1]}])
+    trials = [in_weather(k, point, None) for k, point in enumerate(CORNER)]
+    found = safe(config, trials)
+    assert found.here.tolist() == [0.5]
+    assert (found.chance(Domain(config.space).encode_rows(CORNER)) > 0.9).all()

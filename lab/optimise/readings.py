@@ -34,6 +34,26 @@ def context(campaign: CampaignConfig, trials: Sequence[Trial]) -> Array:
                      for trial in trials]).reshape(len(trials), len(campaign.context))
 
 
+def context_now(campaign: CampaignConfig, beyond: Array) -> tuple[Array, list[str]]:
+    """What is measured and not chosen as it is for the next sample, in model coordinates, shape (c,), and what a person should know of it.
+
+    Parameters
+    ----------
+    beyond : ndarray, shape (n, c)
+        `context` of what has been measured: the last reading holds unless the campaign says what is true now.
+    """
+    here, remarks = np.full(len(campaign.context), 0.5), []
+    for k, one in enumerate(campaign.context):
+        known = beyond[np.isfinite(beyond[:, k]), k]
+        if one.now is not None:
+            here[k] = (one.now - one.bounds[0]) / (one.bounds[1] - one.bounds[0])
+        elif len(known):
+            here[k] = known[-1]
+        else:
+            remarks.append(f"{one.name} was not measured yet")
+    return here, remarks
+
+
 def hours(trials: Sequence[Trial]) -> Array:
     """When each trial was done, laboratory hours since the campaign's first sample, shape (n,); where it is not known, as the trial before; 0 before all."""
     starts = [t.began_lab_s for t in trials if t.began_lab_s is not None] + [t.ended_lab_s for t in trials if t.ended_lab_s is not None]

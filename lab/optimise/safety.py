@@ -6,6 +6,9 @@ as likely unsafe as safe. So everything that is suggested is near something that
 from there (Sui, Gotovos, Burdick and Krause 2015, Safe Exploration for Optimization with Gaussian Processes, ICML). Length
 scales are taken to be short until the trials say otherwise, and scatter that the model cannot explain counts as risk.
 
+What is measured and not chosen (humidity, say) may make the same point safe on one day and not on another: it is in these models as well, and a sample
+is safe as it is now. Where it was not measured with a trial, the trial counts for now.
+
 What is under way counts as unknown here: it makes nothing safer before it is measured. A sample that failed says
 nothing of safety; where samples fail is learned by the model of success.
 """
@@ -21,6 +24,7 @@ from lab.core.errors import OptimizerError
 from lab.core.question import CampaignConfig
 from lab.core.space import LinearConstraint, Value
 from lab.core.trial import Trial, TrialState
+from lab.optimise import readings
 from lab.optimise.domain import Domain, Points
 from lab.optimise.gaussian import Data, Posterior, condition
 from lab.optimise.improvement import Above
@@ -28,7 +32,7 @@ from lab.optimise.likelihood import Prior, fit
 from lab.optimise.polytope import Array
 from lab.optimise.representative import representative
 from lab.optimise.starts import ways
-from lab.optimise.study import column_groups
+from lab.optimise.study import groups_with
 from lab.optimise.terms import OfOutcome
 
 MARGIN = Prior(scale=(float(np.log(0.25)), 0.25), amplitude=(0.0, 0.5), noise=(-8.0, 2.0))
@@ -58,8 +62,10 @@ class SafeSet:
 
     Parameters
     ----------
-    models : tuple of Posterior
+    margins : tuple of Posterior
         Of the margin of each constraint; at least 0 is safe.
+    here : ndarray, shape (e,)
+        What is not chosen, as it is for the next sample.
     probability : float
         What is asked for.
     anchors : Points
@@ -69,7 +75,8 @@ class SafeSet:
     """
 
     domain: Domain
-    models: tuple[Posterior, ...]
+    margins: tuple[Posterior, ...]
+    here: Array
     probability: float
     anchors: Points
     words: str
@@ -111,7 +118,8 @@ class SafeSet:
         waiting : ndarray, shape (w, columns)
             Points under way.
         """
-        return [OfOutcome(model.expecting(waiting), _log_deviation) for model in self.models]
+        full = np.hstack([waiting, np.tile(self.here, (len(waiting), 1))])
+        return [OfOutcome(model.expecting(full).at(self.here), _log_deviation) for model in self.margins]
 
     def candidates(self, spread: Points) -> Points:
         """Places at which to look for safe points: on the ways from known ones to `spread`."""
@@ -136,7 +144,7 @@ class SafeSet:
 
     @property
     def _terms(self) -> list[OfOutcome]:
-        return [OfOutcome(model, Above(0.0, noise=model.kernel.noise)) for model in self.models]
+        return [OfOutcome(model.at(self.here), Above(0.0, noise=model.kernel.noise)) for model in self.margins]
 
 
 def _log_deviation(mean: Array, variance: Array) -> tuple[Array, Array, Array]:
@@ -156,24 +164,29 @@ def safe_set_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial
     if campaign.safety is None:
         return None
     limits = campaign.safe_limits
-    measured = [(trial.point, _values(trial, limits)) for trial in trials if trial.state is TrialState.COMPLETED] + _of_prior(campaign, limits)
-    known = [dict(trial.planned) for trial in trials if trial.state is TrialState.COMPLETED]
+    completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+    prior = _of_prior(campaign, limits)
+    measured = [(trial.point, _values(trial, limits)) for trial in completed] + [(point, values) for point, values, _ in prior]
+    beyond = np.vstack([readings.context(campaign, completed), np.array([one for _, _, one in prior]).reshape(len(prior), len(campaign.context))])
+    here = readings.context_now(campaign, readings.context(campaign, trials))[0]
+    known = [dict(trial.planned) for trial in completed]
     given = [point for point in campaign.optimizer.points if dict(point) not in known]
     points = [point for point, _ in measured] + [dict(point) for point in given]
     if not points:
         raise OptimizerError("safety: nothing is known to be safe; give at least one such point (optimizer.points), or prior data of the same question")
-    x = np.array([domain.encode_values(point) for point in points])
+    beyond = np.vstack([np.where(np.isfinite(beyond), beyond, here), np.tile(here, (len(given), 1))])
+    x = np.hstack([np.array([domain.encode_values(point) for point in points]), beyond])
     models, margins = [], []
     for k, limit in enumerate(limits):
         margin, told = _margins(limit, np.array([values[k] for _, values in measured]).reshape(-1, 2))
         width = np.sqrt(np.mean(margin ** 2)) if len(margin) else 1.0
         width = float(width) if width > 0 else 1.0
         y = np.concatenate([margin / width, np.ones(len(given))])
-        data = Data(x, y, np.concatenate([told / width ** 2, np.zeros(len(given))]), column_groups(domain))
+        data = Data(x, y, np.concatenate([told / width ** 2, np.zeros(len(given))]), groups_with(domain, len(here)))
         data = data.only(representative(x, -y, MOST))
         models.append(condition(data, fit(data, MARGIN)))
         margins.append(y)
-    return SafeSet(domain, tuple(models), campaign.safety.probability, _anchors(domain, points, np.min(margins, axis=0)),
+    return SafeSet(domain, tuple(models), here, campaign.safety.probability, _anchors(domain, points, np.min(margins, axis=0)),
                    " and ".join(campaign.safety.constraints))
 
 
@@ -204,15 +217,17 @@ def _values(trial: Trial, limits: Sequence[LinearConstraint]) -> list[tuple[floa
     return found
 
 
-def _of_prior(campaign: CampaignConfig, limits: Sequence[LinearConstraint]) -> list[tuple[Mapping[str, Value], list[tuple[float, float]]]]:
-    """Rows of prior data of the same question that have all parameters and all constrained outcomes."""
+def _of_prior(campaign: CampaignConfig, limits: Sequence[LinearConstraint]) -> list[tuple[Mapping[str, Value], list[tuple[float, float]], list[float]]]:
+    """Rows of prior data of the same question that have all parameters and all constrained outcomes: point, mean and variance of each, context."""
     needed = [*campaign.space.names, *(limit.names[0] for limit in limits)]
-    found: list[tuple[Mapping[str, Value], list[tuple[float, float]]]] = []
+    found: list[tuple[Mapping[str, Value], list[tuple[float, float]], list[float]]] = []
     for prior in campaign.prior:
         for row in prior.records() if prior.is_same else []:
             if all(name in row for name in needed) and not any(isinstance(row[limit.names[0]], str) for limit in limits):
                 point: dict[str, Value] = {name: row[name] for name in campaign.space.names}
-                found.append((point, [(float(row[limit.names[0]]), float(row.get(f"{limit.names[0]}_sem", 0.0) or 0.0) ** 2) for limit in limits]))
+                context = [(float(row[one.name]) - one.bounds[0]) / (one.bounds[1] - one.bounds[0]) if _is_number(row.get(one.name)) else np.nan
+                           for one in campaign.context]
+                found.append((point, [(float(row[limit.names[0]]), float(row.get(f"{limit.names[0]}_sem", 0.0) or 0.0) ** 2) for limit in limits], context))
     return found
 
 
@@ -221,3 +236,7 @@ def _margins(limit: LinearConstraint, values: Array) -> tuple[Array, Array]:
     (_, coefficient), = limit.coefficients
     sign = 1.0 if (limit.operator == ">=") == (coefficient > 0) else -1.0
     return sign * (values[:, 0] - limit.bound / coefficient), values[:, 1]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))

@@ -282,7 +282,7 @@ def study_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) 
     return Study(domain, np.hstack([_points(domain, completed), beyond[done]]), observed,
                  np.hstack([_points(domain, [everything[k] for k in failed]), others]),
                  _points(domain, [t for t in trials if t.state in (TrialState.SUGGESTED, TrialState.RUNNING)]), here,
-                 _groups(domain, len(here)), trends, sum(map(readings.is_done, known.same)), bool(known.others), (*known.remarks, *remarks))
+                 groups_with(domain, len(here)), trends, sum(map(readings.is_done, known.same)), bool(known.others), (*known.remarks, *remarks))
 
 
 def _points(domain: Domain, trials: Sequence[Trial]) -> Array:
@@ -294,7 +294,8 @@ def column_groups(domain: Domain) -> Array:
     return domain.columns.groups
 
 
-def _groups(domain: Domain, n_beyond: int) -> Array:
+def groups_with(domain: Domain, n_beyond: int) -> Array:
+    """Which length scale each of the domain's columns has, and a scale of its own for each of the columns behind them; int, shape (columns + n_beyond,)."""
     own = column_groups(domain)
     first = int(own.max(initial=-1)) + 1
     return np.concatenate([own, np.arange(first, first + n_beyond)]).astype(int)
@@ -324,15 +325,7 @@ def _observed(campaign: CampaignConfig, name: str, measured: Sequence[Measured],
 def _not_chosen(campaign: CampaignConfig, trials: Sequence[Trial], everything: Sequence[Trial]) -> tuple[Array, Array, list[str]]:
     """What was not chosen in each of all trials, shape (n, e), and as it is for the next sample, shape (e,)."""
     beyond = readings.context(campaign, everything)
-    here, remarks = np.full(len(campaign.context), 0.5), []
-    for k, one in enumerate(campaign.context):
-        measured = beyond[np.isfinite(beyond[:, k]), k]
-        if one.now is not None:
-            here[k] = (one.now - one.bounds[0]) / (one.bounds[1] - one.bounds[0])
-        elif len(measured):
-            here[k] = measured[-1]
-        else:
-            remarks.append(f"{one.name} was not measured yet")
+    here, remarks = readings.context_now(campaign, beyond)
     if campaign.drift is None:
         return beyond, here, remarks
     hours, now = readings.hours(trials), readings.hours_now(trials)
