@@ -199,9 +199,7 @@ def figures(results: Sequence[Result]) -> list[Figure]:
     for result in mine:
         found.append(_beside(result, peers.get(result.problem)))
         if result.problem in ignoring and ours != IGNORING:
-            other = ignoring[result.problem]
-            found.append(Figure(f"{ours}, {result.problem}: median regret over that of ignoring it", result.score / other.score, "x", most=1.0,
-                                note=f"{result.words()}; ignoring {other.words()}"))
+            found.append(_over_ignoring(result, ignoring[result.problem]))
         found += _particular(result)
     compared = [result for result in mine if result.problem in peers]
     if compared:
@@ -220,6 +218,14 @@ def _beside(mine: Result, peer: Result | None) -> Figure:
     if mine.has_pool:
         return Figure(f"{mine.engine}, {mine.problem}: share of the top 5 % over {peer.engine}'s", peer.score / mine.score, "x", least=1.0, note=note)
     return Figure(f"{mine.engine}, {mine.problem}: median regret over {peer.engine}'s", mine.score / peer.score, "x", most=WITHIN, note=note)
+
+
+def _over_ignoring(mine: Result, other: Result) -> Figure:
+    """What it is worth to be told what the problem is about."""
+    note = f"{mine.words()}; ignoring {other.words()}"
+    if mine.has_pool:
+        return Figure(f"{mine.engine}, {mine.problem}: share of the top 5 % over that of ignoring it", other.score / mine.score, "x", least=1.0, note=note)
+    return Figure(f"{mine.engine}, {mine.problem}: median regret over that of ignoring it", mine.score / other.score, "x", most=1.0, note=note)
 
 
 def _particular(result: Result) -> list[Figure]:
