@@ -65,7 +65,7 @@ class Motion:
         self.what = what
         self.checkpoint = checkpoint
         self.n_halts = n_halts
-        """Stops that had been commanded when it began: one more, and this motion is not to be."""
+        """Stops that had been commanded before it: one more, and it is not to be."""
         self.cause = ""
         self.kind: type[InstrumentError] = CommandError
         self.ended = Arrival()

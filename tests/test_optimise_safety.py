@@ -184,3 +184,11 @@ def test_a_trial_whose_context_was_not_measured_counts_for_now() -> None:
     found = safe(config, trials)
     assert found.here.tolist() == [0.5]
     assert (found.chance(Domain(config.space).encode_rows(CORNER)) > 0.9).all()
+
+
+def test_what_is_not_chosen_is_known_from_earlier_data_as_well() -> None:
+    prior = {"name": "last year", "is_same": True, "columns": ["a", "b", "y", "pressure", "humidity"],
+             "rows": [[0.1, 0.1, 0.0, 1.0, 20.0], [0.2, 0.1, 0.0, 2.0, 40.0]]}
+    found = safe(campaign((), context=[{"name": "humidity", "bounds": [0, 100]}], prior=[prior]), [])
+    assert found.here.tolist() == [0.4], "the last that was measured, as in the models of the outcomes"
+    assert found.margins[0].data.X[:, 2].tolist() == [0.2, 0.4]

@@ -192,6 +192,11 @@ class ContextSpec(_Model):
         RangeParameter(self.name, *self.bounds)
         return self
 
+    def place(self, value: float) -> float:
+        """Where a reading lies between the bounds, 0..1; outside them, below or above that."""
+        low, high = self.bounds
+        return (value - low) / (high - low)
+
 
 # ------------------------------------------------------------------------------------------------------ objectives
 
@@ -350,6 +355,7 @@ class Stop(_Model):
 
 
 FEWEST_INITIAL = 6
+"""Initial points, unless the file says."""
 
 
 class OptimizerConfig(_Model):

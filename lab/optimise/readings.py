@@ -30,7 +30,7 @@ def measured(trials: Sequence[Trial], name: str) -> list[Measured]:
 
 def context(campaign: CampaignConfig, trials: Sequence[Trial]) -> Array:
     """What was measured and not chosen, in model coordinates (0..1 between the bounds that are given), shape (n, c); not-a-number where it is not known."""
-    return np.array([[(_reading(trial, one.name) - one.bounds[0]) / (one.bounds[1] - one.bounds[0]) for one in campaign.context]
+    return np.array([[one.place(_reading(trial, one.name)) for one in campaign.context]
                      for trial in trials]).reshape(len(trials), len(campaign.context))
 
 
@@ -46,7 +46,7 @@ def context_now(campaign: CampaignConfig, beyond: Array) -> tuple[Array, list[st
     for k, one in enumerate(campaign.context):
         known = beyond[np.isfinite(beyond[:, k]), k]
         if one.now is not None:
-            here[k] = (one.now - one.bounds[0]) / (one.bounds[1] - one.bounds[0])
+            here[k] = one.place(one.now)
         elif len(known):
             here[k] = known[-1]
         else:

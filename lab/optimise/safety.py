@@ -167,8 +167,9 @@ def safe_set_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial
     completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
     prior = _of_prior(campaign, limits)
     measured = [(trial.point, _values(trial, limits)) for trial in completed] + [(point, values) for point, values, _ in prior]
-    beyond = np.vstack([readings.context(campaign, completed), np.array([one for _, _, one in prior]).reshape(len(prior), len(campaign.context))])
-    here = readings.context_now(campaign, readings.context(campaign, trials))[0]
+    before = np.array([one for _, _, one in prior]).reshape(len(prior), len(campaign.context))
+    beyond = np.vstack([readings.context(campaign, completed), before])
+    here = readings.context_now(campaign, np.vstack([before, readings.context(campaign, trials)]))[0]
     known = [dict(trial.planned) for trial in completed]
     given = [point for point in campaign.optimizer.points if dict(point) not in known]
     points = [point for point, _ in measured] + [dict(point) for point in given]
@@ -225,8 +226,7 @@ def _of_prior(campaign: CampaignConfig, limits: Sequence[LinearConstraint]) -> l
         for row in prior.records() if prior.is_same else []:
             if all(name in row for name in needed) and not any(isinstance(row[limit.names[0]], str) for limit in limits):
                 point: dict[str, Value] = {name: row[name] for name in campaign.space.names}
-                context = [(float(row[one.name]) - one.bounds[0]) / (one.bounds[1] - one.bounds[0]) if _is_number(row.get(one.name)) else np.nan
-                           for one in campaign.context]
+                context = [one.place(float(row[one.name])) if _is_number(row.get(one.name)) else np.nan for one in campaign.context]
                 found.append((point, [(float(row[limit.names[0]]), float(row.get(f"{limit.names[0]}_sem", 0.0) or 0.0) ** 2) for limit in limits], context))
     return found
 
