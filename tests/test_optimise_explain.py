@@ -16,6 +16,7 @@ from lab.optimise.explain import explain
 from lab.optimise.gaussian import Data, Kernel, Posterior, condition
 from lab.optimise.left_out import Foretold, LeftOut, foretold, left_out
 from lab.optimise.polytope import Array
+from lab.optimise.scaling import Scale
 from lab.optimise.sensitivity import Effect, sensitivities
 from lab.optimise.why import bests_before, why
 
@@ -70,7 +71,7 @@ def test_a_sample_left_out_is_foretold_as_by_a_model_made_without_it() -> None:
 
 
 def test_the_log_density_of_left_out_samples_is_that_of_the_normal_distribution() -> None:
-    found = left_out(posterior(), centre=5.0, width=3.0)
+    found = left_out(posterior(), Scale(5.0, 3.0))
     assert found.log_density == pytest.approx(norm.logpdf(found.measured, found.expected, found.deviation).mean())
 
 

@@ -72,7 +72,7 @@ def test_what_is_to_be_bettered_is_the_best_at_the_target() -> None:
     found = models(config, trials)
     best = aim_of(config, found).incumbent
     assert best is not None
-    assert found.study["y"].centre + found.study["y"].width * best < 5.0
+    assert found.study["y"].natural(best) < 5.0
 
 
 def test_models_at_the_target_say_the_same_at_any_level_and_have_no_slope_there() -> None:

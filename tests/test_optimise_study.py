@@ -68,7 +68,7 @@ def test_told_errors_hold_for_their_own_trials_and_the_others_share_a_learned_on
     trials = [*trials_of(6, sem=0.01), *trials_of(6, seed=1)]
     found = study(campaign(), trials)
     assert found["y"].is_told.tolist() == [True] * 6 + [False] * 6
-    assert found["y"].told[:6] == pytest.approx((0.01 / found["y"].width) ** 2)
+    assert found["y"].told[:6] == pytest.approx((0.01 / found["y"].scale.width) ** 2)
     model = found.models()
     assert model.outcomes["y"].data.shares.tolist() == [0.0] * 6 + [1.0] * 6
     assert model.remarks == ("noise inferred: 6 of 12 trials have no standard error",)
@@ -216,15 +216,15 @@ def test_the_same_outcomes_are_not_fitted_again(monkeypatch: pytest.MonkeyPatch)
 def test_a_few_more_outcomes_take_a_few_steps_and_many_more_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     sought, followed = [], []
 
-    def search(data: Data, prior: Prior, start: Kernel | None) -> Kernel:
-        sought.append(len(data.y))
-        return Kernel(np.ones(2), 1.0, 0.1)
+    def search(scales: Sequence[Data], prior: Prior, start: Kernel | None) -> tuple[Kernel, int]:
+        sought.append(len(scales[0].y))
+        return Kernel(np.ones(2), 1.0, 0.1), 0
 
     def follow(data: Data, prior: Prior, start: Kernel) -> Kernel:
         followed.append(len(data.y))
         return start
 
-    monkeypatch.setattr("lab.optimise.memory.fit", search)
+    monkeypatch.setattr("lab.optimise.memory.fit_best", search)
     monkeypatch.setattr("lab.optimise.memory.follow", follow)
     data = study(campaign(), trials_of(40)).models().outcomes["y"].data
     sought.clear()

@@ -106,7 +106,7 @@ def test_standard_errors_of_rows_are_read() -> None:
     table = [[*row, 0.25] for row in rows(8)]
     config = campaign(**prior(table, [*COLUMNS, "y_sem"], is_same=True))
     found = study_of(config, Domain(config.space), [])
-    assert found["y"].told == pytest.approx((0.25 / found["y"].width) ** 2)
+    assert found["y"].told == pytest.approx((0.25 / found["y"].scale.width) ** 2)
 
 
 def test_a_table_without_a_parameter_or_without_an_outcome_is_refused_in_words() -> None:

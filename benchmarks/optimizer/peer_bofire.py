@@ -30,7 +30,7 @@ from bofire.data_models.strategies.api import MoboStrategy, RandomStrategy, Sobo
 from benchmarks.optimizer.linear import bounds, given, taken
 from benchmarks.optimizer.problem import Chosen, Problem
 from benchmarks.optimizer.told import Told
-from lab.core.question import OptimizerConfig
+from lab.core.question import FEWEST_INITIAL
 from lab.core.space import ChoiceParameter, LinearConstraint
 from lab.core.trial import Suggestion, Trial
 
@@ -51,7 +51,7 @@ class Bofire:
         self._parameters, self._told = problem.parameters, Told()
         domain = _domain(problem)
         self._outputs = domain.outputs.get_keys()
-        n_first = OptimizerConfig.model_fields["initial"].default
+        n_first = FEWEST_INITIAL
         self._n_first = 0 if problem.starts(seed) else n_first
         self._first = strategies.map(RandomStrategy(domain=domain, seed=seed)).ask(4 * n_first)
         self._strategy = strategies.map(MoboStrategy(domain=domain, seed=seed, ref_point=dict(problem.reference)) if problem.also

@@ -17,7 +17,7 @@ from gpcam import GPOptimizer
 from benchmarks.optimizer.chance import Chance
 from benchmarks.optimizer.problem import OUTCOME, Problem
 from benchmarks.optimizer.told import Told
-from lab.core.question import OptimizerConfig
+from lab.core.question import FEWEST_INITIAL
 from lab.core.trial import Suggestion, Trial
 
 NOISE = 1e-6
@@ -36,7 +36,7 @@ class Gpcam:
         self._sign = 1.0 if problem.goal == "maximize" else -1.0
         self._names = [p.name for p in problem.parameters]
         self._bounds = np.array([(p.low, p.high) for p in problem.ranges])
-        self._n_first: int = OptimizerConfig.model_fields["initial"].default
+        self._n_first: int = FEWEST_INITIAL
         self._optimizer = GPOptimizer(cost_function=self._cost)
 
     def suggest(self, trials: Sequence[Trial]) -> Suggestion:

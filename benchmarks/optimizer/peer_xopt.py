@@ -27,7 +27,7 @@ from xopt.vocs import VOCS, random_inputs
 from benchmarks.optimizer.linear import bounds, given, taken
 from benchmarks.optimizer.problem import OUTCOME, Problem, Values
 from benchmarks.optimizer.told import Told
-from lab.core.question import OptimizerConfig
+from lab.core.question import FEWEST_INITIAL
 from lab.core.space import ChoiceParameter
 from lab.core.trial import Suggestion, Trial
 
@@ -70,7 +70,7 @@ class Xopt:
         torch.manual_seed(seed)
         self._parameters, self._goals, self._told, self._clock = problem.parameters, problem.goals, Told(), LaboratoryClock()
         self._vocs = _vocs(problem)
-        n_first = OptimizerConfig.model_fields["initial"].default
+        n_first = FEWEST_INITIAL
         self._first = [dict(zip(self._vocs.variable_names, row, strict=True)) for row in
                        pd.DataFrame(random_inputs(self._vocs, n=4 * n_first, seed=seed))[self._vocs.variable_names].to_numpy()]
         self._n_first = 0 if problem.starts(seed) else n_first

@@ -22,7 +22,7 @@ def as_json(dossier: Dossier) -> dict[str, Any]:
         "words": dict(words.lines(dossier)),
         "recommended": dossier.recommendation.as_json(), "problem": found.problem, "point": found.point, "remarks": found.remarks,
         "outcomes": {told.name: {
-            "left_out": _left_out(told.left_out, [None if index is None else index + 1 for index in told.trials]), "noise": told.noise, "n_drawn_in": told.n_drawn_in,
+            "left_out": _left_out(told.left_out, [None if index is None else index + 1 for index in told.trials]), "noise": told.noise, "n_drawn_in": told.n_drawn_in, "is_log": told.is_log,
             "sensitivities": {"kind": told.sensitivities.kind, "words": told.sensitivities.words, "effects": told.sensitivities.effects},
             "averages": told.averages, "slices": told.slices, "map": told.map, "triangle": told.triangle, "beyond": told.beyond} for told in found.outcomes},
         "success": None if found.success is None else {

@@ -98,7 +98,7 @@ def _model(dossier: Dossier, config: CampaignConfig, told: Told, k: int) -> Iter
     if len(told.left_out) >= FEWEST:
         yield _figure(svg(left_out_figure(told, unit), f"left{k}", "left-out samples: predicted and measured"),
                       f"Each sample as the model of all others predicts it, with 95 %; mean log density {told.left_out.log_density:.3g}, "
-                      f"learned noise {told.noise:.2g} {escape(unit)} (standard deviation).{_drawn_in(told)}")
+                      f"learned noise {told.noise:.2g} {escape(unit)} (standard deviation).{_drawn_in(told)}{_in_logarithms(told)}")
     yield f"<h3>What matters?</h3><p>{escape(told.sensitivities.words)}.</p>"
     if told.sensitivities.effects:
         yield _figure(svg(effects_figure(told), f"effects{k}", "how much each parameter matters"),
@@ -120,6 +120,10 @@ def _drawn_in(told: Told) -> str:
     if not told.n_drawn_in:
         return ""
     return f" {told.n_drawn_in} of the worst are drawn in towards the others: how bad they are says little about the best."
+
+
+def _in_logarithms(told: Told) -> str:
+    return f" The model is of the logarithm of {escape(told.name)}: it explains the samples better." if told.is_log else ""
 
 
 def _whys(dossier: Dossier) -> Iterator[str]:

@@ -184,12 +184,12 @@ def _single(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array
     if isinstance(merit, Near):
         best = min(best, -LEAST_DISTANCE)
         worth = Gain(merit, best)
-        words = f"{objective.name} nearer to {objective.target:g} than {-best * one.width:.4g}"
+        words = f"{objective.name} nearer to {objective.target:g} than {-best * one.scale.width:.4g}"
     else:
         sign = 1.0 if objective.goal == "maximize" else -1.0
         worth = Improvement(sign * best, sign)
-        words = f"{objective.name} {'above' if sign > 0 else 'below'} {one.centre + one.width * sign * best:.4g}"
-    return Aim(campaign, is_kept, best, worth, unit=one.width, words=words)
+        words = f"{objective.name} {'above' if sign > 0 else 'below'} {one.natural(sign * best):.4g}"
+    return Aim(campaign, is_kept, best, worth, unit=one.rate(best if objective.goal == "maximize" else -best), words=words)
 
 
 def _hit(aim: Aim, models: Models, rows: Array, share: float) -> Aim:
@@ -197,13 +197,13 @@ def _hit(aim: Aim, models: Models, rows: Array, share: float) -> Aim:
     sign, one = (1.0 if objective.goal == "maximize" else -1.0), models.study[objective.name]
     mean, variance = models.of(objective.name).predict(rows)
     bound = sign * level(sign * mean, variance, share)
-    words = f"one of the best {share:.3g} of the candidates: {objective.name} {'above' if sign > 0 else 'below'} {one.centre + one.width * bound:.4g}"
+    words = f"one of the best {share:.3g} of the candidates: {objective.name} {'above' if sign > 0 else 'below'} {one.natural(bound):.4g}"
     return replace(aim, hit=Above(bound, sign), words=words)
 
 
 def _desirable(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:
     ramps = ramps_of(campaign, study)
-    natural = {o.name: study[o.name].centre + study[o.name].width * mean for o, mean in zip(campaign.objectives, means, strict=True)}
+    natural = {o.name: study[o.name].scale.from_unit(mean) for o, mean in zip(campaign.objectives, means, strict=True)}
     places = composite(campaign.objectives, natural)
     best = float(places.max())
     rounded = float(np.exp(log_composite(ramps, means)[0].max())) if best > 0.0 else None
@@ -220,7 +220,7 @@ def _trade_offs(campaign: CampaignConfig, study: Study, is_kept: Array, means: A
     lower, upper, n_left_out = boxes(known, reference)
     remarks = (f"{n_left_out} points of the front not counted: those that add least",) if n_left_out else ()
     with np.errstate(over="ignore"):  # a product of units that is too large to be told is not told
-        unit = float(np.prod([study[o.name].width for o in campaign.objectives]))
+        unit = float(np.prod([study[o.name].scale.width for o in campaign.objectives]))
     words = f"a larger hypervolume beyond {', '.join(_beyond(o, study, level) for o, level in zip(campaign.objectives, reference, strict=True))}"
     return Aim(campaign, is_kept, hypervolume(known, reference), joint_worth=HypervolumeGain(sides, lower, upper), unit=unit, words=words, remarks=remarks,
                reference=reference)
@@ -248,7 +248,7 @@ def _ramp(objective: Objective, study: Study) -> Ramp:
     name = objective.name
     if objective.target is not None and objective.tolerance is not None:
         with np.errstate(over="ignore"):
-            reach = float(np.clip(objective.tolerance / np.float64(study[name].width), LEAST_DISTANCE, FARTHEST))
+            reach = float(np.clip(objective.tolerance / np.float64(study[name].scale.width), LEAST_DISTANCE, FARTHEST))
         return Ramp(in_unit(study, name, objective.target), reach, is_target=True, weight=objective.weight)
     if objective.desirability is None:
         raise ValueError(f"{name}: given no desirability; allowed: [value worth nothing, best value]")
@@ -264,5 +264,5 @@ def _beyond(objective: Objective, study: Study, level: float) -> str:
         side = f"{objective.target:g} ± {abs(objective.reference - objective.target):.4g}" if objective.target is not None else f"{objective.reference:.4g}"
         return f"{objective.name} {side} (given)"
     if objective.target is not None:
-        return f"{objective.name} {objective.target:g} ± {-level * one.width:.4g} (inferred)"
-    return f"{objective.name} {one.centre + one.width * (level if objective.goal == 'maximize' else -level):.4g} (inferred)"
+        return f"{objective.name} {objective.target:g} ± {-level * one.scale.width:.4g} (inferred)"
+    return f"{objective.name} {one.natural(level if objective.goal == 'maximize' else -level):.4g} (inferred)"

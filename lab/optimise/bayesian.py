@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -161,7 +161,7 @@ class BayesianOptimizer:
 
     def _ask(self, trials: Sequence[Trial], study: Study, around: Circumstances, models: Models) -> Choice:
         """The model's point."""
-        measured = pinned(self._campaign, replace(models, study=study))
+        measured = pinned(self._campaign, models.with_waiting(study.waiting))
         now = measured.expecting(study.waiting)
         aim = aim_of(self._campaign, now, self._ground.rows)  # what is under way counts as measured: or its surroundings would be sought again
         acquisition = Acquisition([*aim.terms(now), *aim.limits(now), *now.chance(), *around.terms()])

@@ -25,6 +25,7 @@ from lab.optimise.one_thread import one_thread
 from lab.optimise.polytope import Array
 from lab.optimise.pool import Pool
 from lab.optimise.readings import hours_now
+from lab.optimise.scaling import Scale
 from lab.optimise.sensitivity import Sensitivities, sensitivities
 from lab.optimise.study import Models, Observed, Study, study_of
 from lab.optimise.terms import JointModel
@@ -48,22 +49,23 @@ class InUnit:
     """A model of an outcome, in the outcome's unit."""
 
     model: JointModel
-    centre: float
-    width: float
+    scale: Scale
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """Means and variances, shapes (n,), at `x`, shape (n, d)."""
+        """Means and variances, shapes (n,), at `x`, shape (n, d); of logarithms see `Scale.natural`."""
         mean, variance = self.model.predict(x)
-        return self.centre + self.width * mean, self.width ** 2 * variance
+        natural, deviation = self.scale.natural(mean, np.sqrt(variance))
+        return natural, deviation ** 2
 
     def means(self, x: Array) -> Array:
         """Means, shape (n,)."""
-        return self.centre + self.width * self.model.means(x)
+        return self.scale.from_unit(self.model.means(x))
 
     def joint(self, x: Array) -> tuple[Array, Array]:
-        """Means and covariances, shapes (n,) and (n, n)."""
+        """Means and covariances, shapes (n,) and (n, n); of logarithms, to first order."""
         mean, covariance = self.model.joint(x)
-        return self.centre + self.width * mean, self.width ** 2 * covariance
+        rate = self.scale.rate(mean)
+        return self.scale.from_unit(mean), rate[:, None] * covariance * rate
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Told:
     trials : tuple of int or None
         Whose index each left-out sample has; None: of earlier data.
     noise : float
-        Standard deviation of the noise that was learned.
+        Standard deviation of the noise that was learned; of logarithms, where the outcome is at their mean.
     n_drawn_in : int
         How many of the worst outcomes count as less bad than they are (`lab.optimise.scaling.Fence`).
     averages, slices : tuple of Curve
@@ -95,6 +97,8 @@ class Told:
         Over three fractions of a sum, through the point.
     beyond : tuple of Curve
         At the point, along what is measured and not chosen, and along laboratory time, as far as they were seen.
+    is_log : bool
+        Whether the model is of the outcome's logarithm.
     """
 
     name: str
@@ -108,6 +112,7 @@ class Told:
     map: Map | None
     triangle: Map | None
     beyond: tuple[Curve, ...] = ()
+    is_log: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def _told(name: str, models: Models, cloud: Cloud, done: Sequence[Trial], point:
           axes: Sequence[Axis]) -> Told:
     study, posterior = models.study, models.outcomes[name]
     observed, here = study[name], posterior.at(study.here)
-    model = InUnit(here, observed.centre, observed.width)
+    model = InUnit(here, observed.scale)
     n = len(posterior.data.y)
     # Sobol indices and shares have no unit, and their threshold of what is flat is that of the standardised outcome.
     found = sensitivities(here, study.domain, n, cloud if campaign.candidates is not None else None)
@@ -178,17 +183,17 @@ def _told(name: str, models: Models, cloud: Cloud, done: Sequence[Trial], point:
     averages = tuple(average(model, cloud, one) for one in most)
     slices = () if point is None else tuple(through(model, study.domain, point, one) for one in most)
     pair = _pair(study.domain, most)
-    whole = left_out(posterior, observed.centre, observed.width)
-    return Told(name, whole, _whose(study, posterior, done), float(observed.width * np.sqrt(posterior.kernel.noise)),
+    whole = left_out(posterior, observed.scale)
+    return Told(name, whole, _whose(study, posterior, done), observed.rate(0.0) * float(np.sqrt(posterior.kernel.noise)),
                 _n_drawn_in(observed, done), found, averages, slices,
                 None if point is None or pair is None else map_of(model, study.domain, point, pair),
                 None if point is None else _triangle(model, study.domain, point, most),
-                () if point is None else _beyond(InUnit(posterior, observed.centre, observed.width), study, point, axes))
+                () if point is None else _beyond(InUnit(posterior, observed.scale), study, point, axes), observed.scale.is_log)
 
 
 def _n_drawn_in(observed: Observed, done: Sequence[Trial]) -> int:
     raw = np.array([t.outcome.measured[observed.name].mean for t in done if t.outcome is not None and observed.name in t.outcome.measured])
-    return int(sum((fence(raw) != raw).sum() for fence in observed.scale.fences))
+    return int(observed.scale.is_drawn_in(raw).sum())
 
 
 def _success(models: Models) -> Foretold | None:

@@ -80,6 +80,8 @@ class Data:
         Degrees of freedom and sum of squares of what was averaged, about its means: they tell of the learned variance alone.
     trend : Trend or None
         What is expected before anything is measured, besides 0.
+    stretch : ndarray, shape (n,), or None
+        By how much larger the logarithm of the density of each outcome is than that of its `y` (`lab.optimise.scaling.Scale.stretch`). None: it is not compared.
     """
 
     X: Array
@@ -89,6 +91,7 @@ class Data:
     share: Array | None = None
     within: tuple[float, float] = (0.0, 0.0)
     trend: Trend | None = None
+    stretch: Array | None = None
 
     @property
     def n_scales(self) -> int:
@@ -101,7 +104,8 @@ class Data:
 
     def only(self, which: Array) -> Data:
         """Some of the observations."""
-        return replace(self, X=self.X[which], y=self.y[which], told=self.told[which], share=None if self.share is None else self.share[which])
+        return replace(self, X=self.X[which], y=self.y[which], told=self.told[which], share=None if self.share is None else self.share[which],
+                       stretch=None if self.stretch is None else self.stretch[which])
 
     def before(self) -> tuple[Array, Array]:
         """What was expected of the observations before they were made, shape (n,), and what of their covariance the trend makes, shape (n, n)."""

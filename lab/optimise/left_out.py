@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from lab.optimise.gaussian import Posterior
 from lab.optimise.polytope import Array
+from lab.optimise.scaling import Scale
 
 WITHIN = 1.959963984540054
 """Standard deviations on either side that hold 95 % of a normal distribution."""
@@ -19,6 +20,9 @@ FEWEST = 5
 
 LITTLE = 1e-12
 """Of a spread relative to the size of the numbers: they are all alike."""
+
+UNIT = Scale()
+"""Of a model whose unit is the outcome's."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +139,17 @@ class Foretold:
                 f"successes one above; as a forecast, {better} (Brier score {self.brier:.3f} against {self.brier_of_rate:.3f})")
 
 
-def left_out(posterior: Posterior, centre: float = 0.0, width: float = 1.0) -> LeftOut:
+def left_out(posterior: Posterior, scale: Scale = UNIT) -> LeftOut:
     """Each observation of a posterior as the others foretell it, with the same parameters of the kernel.
 
-    Parameters
-    ----------
-    centre, width : float
-        ``outcome = centre + width * y``.
+    On a logarithmic scale a deviation is the one that puts the sample as many of them away from what was expected as it is in the model.
     """
+    y = posterior.data.y
     expected, variance = posterior.left_out()
-    return LeftOut(centre + width * posterior.data.y, centre + width * expected, width * np.sqrt(variance))
+    measured, foreseen, off = scale.from_unit(y), scale.from_unit(expected), y - expected
+    is_apart = np.abs(off) > LITTLE
+    rate = np.where(is_apart, (measured - foreseen) / np.where(is_apart, off, 1.0), scale.rate(y))
+    return LeftOut(measured, foreseen, rate * np.sqrt(variance))
 
 
 def foretold(success: Posterior) -> Foretold:

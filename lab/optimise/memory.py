@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lab.optimise.gaussian import Data, Kernel
-from lab.optimise.likelihood import LOWEST, Prior, fit, follow
+from lab.optimise.likelihood import LOWEST, Prior, fit_best, follow
 
 GROWTH = 1.3
 """So many times the observations of the last search, and the parameters are sought anew."""
@@ -30,23 +30,28 @@ class Remembered:
         Of the data that they were found from.
     n_sought : int
         Observations at the last search from several starts.
+    is_log : bool
+        Whether they are of the outcomes' logarithms.
     """
 
     kernel: Kernel
     digest: str
     n_sought: int
+    is_log: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """As a thought keeps it; every bit of the numbers is kept."""
         return {"scales": self.kernel.scales.tolist(), "amplitude": float(self.kernel.amplitude), "noise": float(self.kernel.noise),
-                "is_smooth": self.kernel.is_smooth, "digest": self.digest, "n_sought": self.n_sought}
+                "is_smooth": self.kernel.is_smooth, "digest": self.digest, "n_sought": self.n_sought, "is_log": self.is_log}
 
 
-def recall(data: Data, prior: Prior, record: object) -> Remembered:
-    """The most probable parameters for `data`.
+def recall(data: Data, prior: Prior, record: object, logarithms: Data | None = None) -> Remembered:
+    """The most probable parameters for `data`, or for the logarithms of the same outcomes where these are more probable.
 
     Parameters
     ----------
+    logarithms : Data or None
+        None: there are none, or they are not to be thought of.
     record : object
         What `Remembered.as_json` wrote at an earlier suggestion. Anything else counts as none: a thought of another version, or of
         a model with other columns.
@@ -56,12 +61,20 @@ def recall(data: Data, prior: Prior, record: object) -> Remembered:
     ModelFailed
         When there are none.
     """
-    known, digest, n = _read(record, data.n_scales), digest_of(data, prior), len(data.y)
-    if known is not None and known.digest == digest:
-        return known
-    if known is not None and n < GROWTH * known.n_sought:
-        return Remembered(follow(data, prior, known.kernel), digest, known.n_sought)
-    return Remembered(fit(data, prior, None if known is None else known.kernel), digest, n)
+    known, n = _read(record, data.n_scales), len(data.y)
+    if known is not None and known.is_log and logarithms is None:  # an outcome came that has no logarithm
+        known = None
+    scales = [data] if logarithms is None else [data, logarithms]
+    if known is not None:
+        if known.is_log:
+            scales.reverse()
+        digest = digest_of(scales[0], prior)
+        if known.digest == digest:
+            return known
+        if n < GROWTH * known.n_sought:
+            return Remembered(follow(scales[0], prior, known.kernel), digest, known.n_sought, known.is_log)
+    kernel, which = fit_best(scales, prior, None if known is None else known.kernel)
+    return Remembered(kernel, digest_of(scales[which], prior), n, scales[which] is logarithms)
 
 
 def digest_of(data: Data, prior: Prior) -> str:
@@ -82,4 +95,4 @@ def _read(record: object, n_scales: int) -> Remembered | None:
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v) and v >= np.exp(LOWEST).min() * 0.5 for v in [*scales, *rest]):
         return None
     kernel = Kernel(np.array(scales, dtype=float), float(record["amplitude"]), float(record["noise"]), record.get("is_smooth") is True)
-    return Remembered(kernel, str(record.get("digest", "")), int(record["n_sought"]))
+    return Remembered(kernel, str(record.get("digest", "")), int(record["n_sought"]), record.get("is_log") is True)

@@ -202,9 +202,10 @@ def _lead(campaign: CampaignConfig, models: Models, x: Array) -> tuple[float, fl
     """By how much the first of two points, shape (2, d), is expected to be better, and the standard error of that."""
     objective = campaign.objective
     mean, covariance = models.of(objective.name).joint(x)
-    one = models.study[objective.name]
-    first, second = one.centre + one.width * mean
-    error = one.width * float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2.0 * covariance[0, 1], 0.0)))
+    scale = models.study[objective.name].scale
+    first, second = scale.from_unit(mean)
+    ahead = scale.rate(mean) * np.array([1.0, -1.0])
+    error = float(np.sqrt(max(ahead @ covariance @ ahead, 0.0)))
     merit = merits([objective], {objective.name: np.array([first, second])})[:, 0]
     return float(merit[0] - merit[1]), error
 

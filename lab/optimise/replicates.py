@@ -69,4 +69,5 @@ def merged(data: Data, which: Alike) -> Data:
     is_told = share[which.first] == 0.0
     excess = np.maximum(1.0, squares / np.maximum(count - 1, 1))
     within = (float((count - 1)[~is_told].sum()), float(squares[~is_told].sum()))
-    return Data(data.X[which.first], mean, np.where(is_told, excess / total, 0.0), data.groups, np.where(is_told, 0.0, 1.0 / count), within, data.trend)
+    stretch = None if data.stretch is None else np.bincount(which.group, data.stretch)
+    return Data(data.X[which.first], mean, np.where(is_told, excess / total, 0.0), data.groups, np.where(is_told, 0.0, 1.0 / count), within, data.trend, stretch)

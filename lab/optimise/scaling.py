@@ -1,8 +1,8 @@
-"""Outcomes as a model takes them: the worst ones drawn in, mean near 0, standard deviation near 1."""
+"""Outcomes as a model takes them: themselves or their logarithms, the worst ones drawn in, mean near 0, standard deviation near 1."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from lab.optimise.polytope import Array
 
 FEWEST = 5
 """Outcomes of which it can be said that one lies apart."""
+
+LARGEST_EXPONENT = 700.0
+"""Of e, in double precision: what is larger counts as this."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,72 @@ class Fence:
             share = np.where(np.isfinite(beyond), beyond / (1.0 + beyond), 1.0)
         return np.where(beyond > 0.0, self.edge + self.side * self.reach * share, values)
 
+    def slopes(self, values: Array) -> Array:
+        """By how much what is drawn in grows with `values`, shape (n,): 1 before the fence."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            beyond = np.maximum(self.side * (values - self.edge) / self.reach, 0.0)
+            return np.asarray((1.0 + beyond) ** -2.0)
+
 
 @dataclass(frozen=True)
 class Scale:
-    """Between an outcome in its unit and the unit of its model."""
+    """Between an outcome in its unit and the unit of its model.
+
+    Parameters
+    ----------
+    centre, width : float
+        ``outcome = centre + width * y``, but for the worst ones.
+    fences : tuple of Fence
+    is_log : bool
+        Whether all of that is of the outcome's natural logarithm.
+    """
 
     centre: float = 0.0
     width: float = 1.0
     fences: tuple[Fence, ...] = ()
+    is_log: bool = False
 
     def to_unit(self, values: Array) -> Array:
-        """Values of the outcome, shape (n,), in the unit of the model."""
+        """Values of the outcome, shape (n,), in the unit of the model; on a logarithmic scale, what is not above 0 is infinitely far below."""
+        return (self._drawn_in(self._written(values)) - self.centre) / self.width
+
+    def is_drawn_in(self, values: Array) -> Array:
+        """Which values of the outcome count as less bad than they are; bool, shape (n,)."""
+        written = self._written(values)
+        return np.asarray(self._drawn_in(written) != written)
+
+    def _written(self, values: Array) -> Array:
+        if not self.is_log:
+            return values
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(np.maximum(values, 0.0)))
+
+    def _drawn_in(self, written: Array) -> Array:
         for fence in self.fences:
-            values = fence(values)
-        return (values - self.centre) / self.width
+            written = fence(written)
+        return written
+
+    def stretch(self, values: Array) -> Array:
+        """The natural logarithm of how fast `to_unit` grows at `values`, shape (n,): densities of outcomes on different scales compare by it."""
+        written = self._written(values)
+        found = -np.log(self.width) - (written if self.is_log else np.zeros(len(values)))
+        for fence in self.fences:
+            found = found + np.log(fence.slopes(written))
+            written = fence(written)
+        return found
+
+    def from_unit(self, y: Array) -> Array:
+        """Values of the outcome, of any shape, of values in the unit of the model; the worst ones stay drawn in."""
+        found = self.centre + self.width * y
+        return np.exp(np.minimum(found, LARGEST_EXPONENT)) if self.is_log else found
+
+    def rate(self, y: Array) -> Array:
+        """By how much the outcome grows with `y`, of any shape: to first order, deviations in the unit of the model times this are the outcome's."""
+        return self.width * self.from_unit(y) if self.is_log else np.full(np.shape(y), self.width)
+
+    def natural(self, mean: Array, deviation: Array) -> tuple[Array, Array]:
+        """Means and standard deviations in the unit of the model, in the outcome's; on a logarithmic scale the median, and half of what holds 68 % about it."""
+        return self.from_unit(mean), 0.5 * (self.from_unit(mean + deviation) - self.from_unit(mean - deviation))
 
     def merit(self, y: Array, objective: Objective | None) -> Array:
         """How good outcomes are, shape (n,), in the unit of the model; of what is no objective, up is better."""
@@ -66,14 +121,18 @@ class Scale:
         return -y
 
 
-def scale_of(raw: Array, objective: Objective | None) -> Scale:
+def scale_of(raw: Array, objective: Objective | None, is_log: bool = False) -> Scale:
     """The scale on which outcomes, shape (n,), have mean 0 and standard deviation 1 (all alike: width 1).
 
     Parameters
     ----------
     objective : Objective or None
         Which outcomes are bad; None: none are.
+    is_log : bool
+        Whether the logarithms are to have them; the outcomes are above 0 then.
     """
+    if is_log:
+        return replace(scale_of(np.log(raw), objective), is_log=True)
     fences = () if objective is None or len(raw) < FEWEST else _fences(raw, objective)
     for fence in fences:
         raw = fence(raw)

@@ -154,8 +154,7 @@ def _promising(campaign: CampaignConfig, models: Models, x: Array, most: int) ->
 def _merit(campaign: CampaignConfig, models: Models, y: Array) -> Array:
     """How good outcomes in the unit of the model are, up is better, in the unit of the objective; the shape of `y`."""
     objective = campaign.objective
-    one = models.study[objective.name]
-    natural = one.centre + one.width * y
+    natural = models.study[objective.name].scale.from_unit(y)
     if objective.target is not None:
         return -np.abs(natural - objective.target)
     return natural if objective.goal == "maximize" else -natural

@@ -23,7 +23,7 @@ from lab.optimise.polytope import Array
 from lab.optimise.prior_mean import prior_mean
 from lab.optimise.replicates import alike, merged
 from lab.optimise.representative import representative
-from lab.optimise.scaling import Scale, scale_of
+from lab.optimise.scaling import FEWEST, Scale, scale_of
 from lab.optimise.terms import JointModel, OfOutcome
 from lab.optimise.transfer import known_before, trend
 from lab.optimise.tried import encode_trials
@@ -63,6 +63,10 @@ class Observed:
         Which were told; the noise of the others is learned.
     scale : Scale
     objective : Objective or None
+    stretch : ndarray, shape (n,), or None
+        See `lab.optimise.gaussian.Data`.
+    logarithms : Observed or None
+        The same on a logarithmic scale, where a model of that may explain the outcomes better; None: it is not thought of.
     """
 
     name: str
@@ -71,20 +75,20 @@ class Observed:
     is_told: Array
     scale: Scale
     objective: Objective | None = None
-
-    @property
-    def centre(self) -> float:
-        """``outcome = centre + width * y``, but for the worst ones."""
-        return self.scale.centre
-
-    @property
-    def width(self) -> float:
-        """See `centre`."""
-        return self.scale.width
+    stretch: Array | None = None
+    logarithms: Observed | None = None
 
     def to_unit(self, value: float) -> float:
         """A value of the outcome, in the unit of `y`."""
         return float(self.scale.to_unit(np.array([value]))[0])
+
+    def natural(self, y: float) -> float:
+        """A value in the unit of `y`, in the outcome's."""
+        return float(self.scale.from_unit(np.asarray(y)))
+
+    def rate(self, y: float) -> float:
+        """By how much the outcome grows with `y`."""
+        return float(self.scale.rate(np.asarray(y)))
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,8 @@ class Study:
     def models(self, start: Mapping[str, Any] | None = None) -> Models:
         """A model of each outcome and, once something has failed, of success.
 
+        `Models.study` has the outcomes on the scales that the models are of.
+
         Parameters
         ----------
         start : mapping or None
@@ -165,21 +171,22 @@ class Study:
         """
         known = start or {}
         which = alike(self.X, np.column_stack([one.is_told for one in self.observed]))
-        every = {one.name: merged(self._data(one), which) for one in self.observed}
-        first = self.observed[0]
-        n = len(which.first)
-        used = representative(every[first.name].X, first.scale.merit(every[first.name].y, first.objective), MOST)
+        n, first = len(which.first), self.observed[0]
+        leading = merged(self._data(first), which)
+        used = representative(leading.X, first.scale.merit(leading.y, first.objective), MOST)
         remarks = [*self.remarks] + ([f"model of {len(used)} of {n} trials"] if len(used) < n else [])
-        outcomes, kernels = {}, {}
-        for name, data in every.items():
-            data = data if len(used) == n else data.only(used)
-            kernels[name] = recall(data, OUTCOME, known.get(name))
-            outcomes[name] = condition(data, kernels[name].kernel)
+        outcomes, kernels, observed = {}, {}, []
+        for one in self.observed:
+            scales = [merged(self._data(scaled), which) for scaled in (one, one.logarithms) if scaled is not None]
+            scales = scales if len(used) == n else [data.only(used) for data in scales]
+            found = kernels[one.name] = recall(scales[0], OUTCOME, known.get(one.name), *scales[1:])
+            outcomes[one.name] = condition(scales[int(found.is_log)], found.kernel)
+            observed.append(one.logarithms if found.is_log and one.logarithms is not None else one)
         success = None
         if len(self.failed):
             kernels[SUCCEEDS], success = self._success(known.get(SUCCEEDS))
         remarks += [f"jitter {model.jitter:.1g}" for model in [*outcomes.values(), *([] if success is None else [success])] if model.jitter]
-        return Models(self, outcomes, success, kernels, tuple(remarks))
+        return Models(replace(self, observed=tuple(observed)), outcomes, success, kernels, tuple(remarks))
 
     def success(self) -> Posterior:
         """Where samples give an outcome: 1 where they do, -1 where they do not."""
@@ -194,7 +201,7 @@ class Study:
 
     def _data(self, one: Observed) -> Data:
         share = None if not one.is_told.any() else np.where(one.is_told, 0.0, 1.0)
-        return Data(self.X, one.y, one.told, self.groups, share, trend=self.trends.get(one.name))
+        return Data(self.X, one.y, one.told, self.groups, share, trend=self.trends.get(one.name), stretch=one.stretch)
 
 
 @dataclass(frozen=True)
@@ -220,10 +227,9 @@ class Models:
         return self.outcomes[name].at(self.study.here)
 
     def natural(self, name: str, x: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of an outcome in its unit, shapes (n,), at `x`, shape (n, d)."""
-        one = self.study[name]
+        """Mean and standard deviation of an outcome in its unit, shapes (n,), at `x`, shape (n, d); of logarithms see `Scale.natural`."""
         mean, variance = self.of(name).predict(x)
-        return one.centre + one.width * mean, one.width * np.sqrt(variance)
+        return self.study[name].scale.natural(mean, np.sqrt(variance))
 
     def chance(self) -> list[OfOutcome]:
         """The term for the probability that a sample gives an outcome; none while nothing has failed."""
@@ -237,6 +243,10 @@ class Models:
             return None
         mean, variance = self.success.at(self.study.here).predict(x)
         return np.asarray(ndtr(mean / np.sqrt(variance + self.success.kernel.noise)))
+
+    def with_waiting(self, x: Array) -> Models:
+        """The same, and no other points than `x`, shape (k, d), under way."""
+        return replace(self, study=replace(self.study, waiting=x))
 
     def expecting(self, x: Array) -> Models:
         """The same, when the outcomes at `x`, shape (k, d), turn out as expected."""
@@ -277,6 +287,8 @@ def study_of(campaign: CampaignConfig, domain: Domain, trials: Sequence[Trial]) 
     expected = {name: prior_mean(domain, name, text, next(one.scale for one in observed if one.name == name))
                 for name, text in campaign.prior_mean.items() if name in campaign.outcome_names}
     trends = {one.name: found for one in observed if (found := trend(known.others, one.name, expected.get(one.name))) is not None}
+    # Where something says what to expect, it says so of the outcomes as they are.
+    observed = tuple(one if expected or known.others or campaign.drift is not None else _with_logarithms(campaign, one, completed) for one in observed)
     if campaign.drift is not None:
         trends = {one.name: drifting(trends.get(one.name), domain.n_columns + len(campaign.context)) for one in observed}
     return Study(domain, np.hstack([_points(domain, completed), beyond[done]]), observed,
@@ -312,14 +324,38 @@ def _observed(campaign: CampaignConfig, name: str, measured: Sequence[Measured],
     is_inferred = objective is not None and objective.noise == "inferred"
     sems = [None if is_inferred else one.sem for one in measured]
     is_told = np.array([sem is not None for sem in sems], dtype=bool)
-    with np.errstate(over="ignore"):  # what is too large to tell counts as the largest that can be told
-        relative = np.array([0.0 if sem is None else sem for sem in sems]) / scale.width
-    told = np.where(is_told, np.clip(relative, LEAST_SEM, 1.0 / LEAST_SEM) ** 2, 0.0)
+    told = np.where(is_told, _relative(np.array([0.0 if sem is None else sem for sem in sems]), scale), 0.0)
     n_untold = len(raw) - int(is_told.sum())
     if n_untold and not is_inferred and (objective is not None or is_told.any()):
         whose = "noise" if objective is not None and len(campaign.objectives) == 1 else f"noise of {name}"
         remarks.append(f"{whose} inferred: {n_untold} of {len(raw)} trials have no standard error")
     return Observed(name, scale.to_unit(raw), told, is_told, scale, objective)
+
+
+def _relative(sems: Array, scale: Scale, rate: Array | float = 1.0) -> Array:
+    """Variances in the unit of a model of standard errors, shape (n,), of what grows `rate` times as fast as the scale's own numbers."""
+    with np.errstate(over="ignore"):  # what is too large to tell counts as the largest that can be told
+        return np.asarray(np.clip(sems / rate / scale.width, LEAST_SEM, 1.0 / LEAST_SEM) ** 2)
+
+
+def _with_logarithms(campaign: CampaignConfig, one: Observed, completed: Sequence[Trial]) -> Observed:
+    """The same, with its logarithms where they are to be thought of: of a single objective that is to be large and is above 0 wherever it was measured.
+
+    Where nothing is the worst that there can be, outcomes vanish by degrees, and the degrees tell the way to where there is something. Of what is to
+    be small, logarithms would tell the best apart instead (measured: decision 22).
+    """
+    objective = one.objective
+    if objective is None or len(campaign.objectives) > 1 or objective.goal != "maximize" or objective.desirability is not None:
+        return one
+    measured = readings.measured(completed, one.name)
+    raw = np.array([each.mean for each in measured], dtype=float)
+    if len(raw) < FEWEST or not (raw > 0.0).all():
+        return one
+    scale = scale_of(raw, objective, is_log=True)
+    sems = np.array([0.0 if each.sem is None else each.sem for each in measured])
+    told = np.where(one.is_told, _relative(sems, scale, raw), 0.0)
+    other = Observed(one.name, scale.to_unit(raw), told, one.is_told, scale, objective, scale.stretch(raw))
+    return replace(one, stretch=one.scale.stretch(raw), logarithms=other)
 
 
 def _not_chosen(campaign: CampaignConfig, trials: Sequence[Trial], everything: Sequence[Trial]) -> tuple[Array, Array, list[str]]:
