@@ -62,7 +62,7 @@ class Aim:
     reference : ndarray, shape (m,), or None
         Of trade-offs: from where the hypervolume counts, merits in the unit of the models.
     hit : Worth or None
-        Where the best share of a pool is wanted: the logarithm of the probability that a row is among them.
+        Where the best share of a pool is wanted: the logarithm of by how much a row is expected to be above their level.
     """
 
     campaign: CampaignConfig
@@ -198,7 +198,7 @@ def _hit(aim: Aim, models: Models, rows: Array, share: float) -> Aim:
     mean, variance = models.of(objective.name).predict(rows)
     bound = sign * level(sign * mean, variance, share)
     words = f"one of the best {share:.3g} of the candidates: {objective.name} {'above' if sign > 0 else 'below'} {one.natural(bound):.4g}"
-    return replace(aim, hit=Above(bound, sign), words=words)
+    return replace(aim, hit=Improvement(bound, sign), words=words)
 
 
 def _desirable(campaign: CampaignConfig, study: Study, is_kept: Array, means: Array) -> Aim:

@@ -1,7 +1,8 @@
 """When the best share of a pool is wanted, as much of it as can be found, and not the best row alone.
 
-Active search, one step ahead (Garnett, Krishnamurthy, Xiong, Schneider and Mann 2012, arXiv:1206.6406): the next sample is the row that is most
-probably among the wanted ones. Which outcome a row needs for that is learned as well.
+Active search, one step ahead (Garnett, Krishnamurthy, Xiong, Schneider and Mann 2012, arXiv:1206.6406), over a level that is learned as well: which outcome
+a row needs to be among the wanted ones. The next sample is the row that is expected to pass it by most, not the one that most probably passes it: of
+two rows that are as likely to, the one of which less is known tells more (measured: decision 22).
 """
 
 from __future__ import annotations
