@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -313,6 +314,13 @@ def test_the_candidate_is_the_best_expected_point_of_all() -> None:
     assert found.candidate.values["b"] == pytest.approx(0.6, abs=0.02)
     assert found.lead is not None
     assert found.lead[0] == pytest.approx(1 / 30, abs=0.005)  # (1/3, 2/3) before (2/3, 2/3)
+
+
+def test_a_point_that_was_executed_a_little_beside_itself_is_no_candidate() -> None:
+    trials = [replace(t, executed={name: min(max(float(v), 0.002), 0.998) for name, v in t.planned.items()}) for t in grid(lambda a, b: {"y": a - b})]
+    found = recommend(campaign([Y], engine="sobol"), trials)
+    assert found.best is not None and trials[found.best.trial or 0].planned == {"a": 1.0, "b": 0.0}
+    assert found.candidate is None and "not measured" not in found.words
 
 
 def test_of_what_is_limited_the_likely_ones_are_recommended_and_else_the_likeliest() -> None:

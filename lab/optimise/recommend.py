@@ -182,7 +182,7 @@ def _front(campaign: CampaignConfig, points: Sequence[Recommended]) -> tuple[Rec
 
 
 def _candidate(campaign: CampaignConfig, models: Models, ground: Ground, done: Sequence[Trial], x: Array, best: Recommended) -> Recommended | None:
-    """The best expected point of all that could be tried; None when the search finds nothing better than the best measured one."""
+    """The best expected point of all that could be tried; None when the search finds nothing better than the best measured one, or one that has been tried."""
     # What a campaign may suggest is safe by a model that is more careful than those of the outcomes.
     safe = safe_set_of(campaign, models.study.domain, done)
     acquisition = Acquisition([*candidate_terms(campaign, models), *([] if safe is None else [safe])])
@@ -195,7 +195,9 @@ def _candidate(campaign: CampaignConfig, models: Models, ground: Ground, done: S
     if not acquisition.values(found.x[:1])[0] > acquisition.values(x[None, :])[0]:
         return None
     values = _at_target(campaign, found.values[0])
-    return _expected(campaign, models, found.x[0], values, next((t for t in done if dict(t.planned) == dict(values)), None))
+    if any(dict(t.planned) == dict(values) for t in done):  # executed a little beside it: to try it again would be no other point
+        return None
+    return _expected(campaign, models, found.x[0], values, None)
 
 
 def _lead(campaign: CampaignConfig, models: Models, x: Array) -> tuple[float, float]:
