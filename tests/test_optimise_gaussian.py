@@ -167,6 +167,14 @@ def test_the_gradient_of_an_acquisition_function_is_that_of_differences() -> Non
         assert gradient == pytest.approx(differences(lambda at: acquisition.values(at[None, :])[0], x), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mean", [-1e6, 0.0, 1e6])
+def test_a_limit_out_of_all_reach_has_a_finite_slope(mean: float) -> None:
+    value, by_mean, by_variance = Above(0.5, noise=0.0)(np.array([mean]), np.array([1e-14]))
+    assert np.isfinite([by_mean, by_variance]).all() and (np.isfinite(value) | (value == -np.inf)).all()
+    assert (by_mean > 0.0) == (mean < 0.5)
+
+
 def test_where_it_is_not_enough_a_cautious_probability_falls_more_steeply() -> None:
     mean, variance = np.array([1.0, -1.0]), np.ones(2)
     plain, cautious = Above(0.0)(mean, variance)[0], Above(0.0, caution=10.0, enough=0.5)(mean, variance)[0]

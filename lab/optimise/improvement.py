@@ -55,7 +55,7 @@ class Above:
         deviation = np.sqrt(total)
         z = self.sign * (mean - self.bound) / deviation
         value = log_ndtr(z)
-        slope = np.exp(-0.5 * z * z - LOG_ROOT_2_PI - value)
+        slope = np.sqrt(2.0 / np.pi) / erfcx(-z / np.sqrt(2.0))  # density by distribution: neither is above 0 to rounding where the ratio is large
         lacking = np.minimum(value - np.log(self.enough), 0.0)
         steepness = 1.0 + self.caution * (lacking < 0.0)
         return (value + self.caution * lacking, steepness * self.sign * slope / deviation,
