@@ -124,7 +124,7 @@ def test_a_campaign_runs_to_its_budget_and_standard_output_is_one_json_object(ca
 
 
 LEDGER_AND_WORLD = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from lab.files import load_campaign, load_lab
 from lab.home import Home
@@ -139,6 +139,9 @@ with Session(lab, home) as session:
     doses = [[d.volumes_ml, d.dispensed_ml, d.state] for d in session.ledger.doses(campaign.id)]
     places = [s.place for s in session.ledger.samples(campaign.id)]
     session.catalogue.wait(400)
+    ends = time.monotonic() + 30.0
+    while len(session.catalogue) < 2 and time.monotonic() < ends:  # Tiled counts on another connection than it writes
+        time.sleep(0.5)
     tiled = [len(session.catalogue), session.catalogue[-1]["primary"].metadata is not None, tuple(session.catalogue.status())]
     print(json.dumps({"account": account, "doses": doses, "places": places, "tiled": tiled, "status": end.status}))
 """
