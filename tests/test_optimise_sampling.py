@@ -20,7 +20,7 @@ from lab.core.space import (
     constrainable,
     parse_constraint,
 )
-from lab.optimise.domain import Domain
+from lab.optimise.domain import Domain, Points
 from lab.optimise.feasible import check_feasible
 from lab.optimise.sampling import Stream, every_point
 
@@ -105,6 +105,20 @@ def test_fractions_are_uniform_on_the_simplex() -> None:
     points = np.array([[v[n] for n in ("cs", "fa", "ma")] for v in draw(SPACES["fractions"], 4096)])
     assert points.mean(axis=0) == pytest.approx([1 / 3] * 3, abs=0.005)
     assert (points > 0.5).mean(axis=0) == pytest.approx([0.25] * 3, abs=0.01)
+
+
+def test_what_is_next_to_a_bound_is_on_it_and_the_sum_is_kept() -> None:
+    domain = Domain(SPACES["fractions"])
+    free = domain.unit(np.array([[2e-16, 0.25, 0.75], [3e-9, 1.0 - 3e-9, 0.0], [2e-8, 0.5, 0.5 - 2e-8]]))[:, domain.polytope.free]
+    clean, whole, apart = domain.values(Points(free, np.zeros((3, 0), dtype=int)))
+    assert clean == {"cs": 0.0, "fa": 0.25, "ma": 0.75} and whole == {"cs": 0.0, "fa": 1.0, "ma": 0.0}
+    assert apart["cs"] == pytest.approx(2e-8, rel=1e-6)
+
+
+def test_what_constraints_keep_off_a_bound_stays_where_it_is() -> None:
+    domain = Domain(space_of(RangeParameter("a", 0, 1), RangeParameter("b", 0, 1), constraints=("a >= 0.000000005",)))
+    point, = domain.values(Points(np.array([[6e-9, 0.3]]), np.zeros((1, 0), dtype=int)))
+    assert point == {"a": pytest.approx(6e-9), "b": 0.3}
 
 
 def test_a_walk_through_a_thin_slice_is_uniform() -> None:
