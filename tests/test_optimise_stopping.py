@@ -104,6 +104,24 @@ def test_confidence_is_of_whatever_the_goal_is(goal: dict[str, Any], low: float)
     assert sure([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], 0.02, goal) > low
 
 
+def scattered(repeats: int, sem: float | None = None) -> float:
+    """How sure the model is of y = -(a - 0.4)^2, with a scatter of 0.03, of 16 places and so many repeated samples, within 0.05."""
+    config = campaign({"confidence": {"within": 0.05}}, objectives=[{"name": "y", "goal": "maximize"}])
+    rng = np.random.default_rng(2)
+    places = [k / 15 for k in range(16)] + [k / 15 for k in range(repeats)]
+    trials = [Trial(k, TrialState.COMPLETED, {"a": a}, outcome=Outcome({"y": Measured(-(a - 0.4) ** 2 + 0.03 * rng.standard_normal(), sem)})) for k, a in enumerate(places)]
+    models = study_of(config, Domain(config.space), trials).models()
+    found = confidence(config, models, aim_of(config, models), np.linspace(0, 1, 101)[:, None], np.random.default_rng(0))
+    assert found is not None
+    return found["probability"]
+
+
+def test_scatter_that_nothing_bears_out_may_be_structure() -> None:
+    assert scattered(0) < 0.5
+    assert scattered(8) > 0.9, "repeated samples show that it is scatter"
+    assert scattered(0, sem=0.03) > 0.9, "so do standard errors"
+
+
 def test_a_model_of_few_outcomes_is_not_asked_how_sure_it_is() -> None:
     assert asked([0.1 * k for k in range(9)], 1.0, {"goal": "maximize"}) is None
     assert asked([0.1 * k for k in range(10)], 1.0, {"goal": "maximize"}) is not None

@@ -15,7 +15,7 @@ import numpy as np
 from lab.core.question import CampaignConfig, Confidence, Stop
 from lab.core.trial import Trial, TrialState
 from lab.optimise.aim import Aim
-from lab.optimise.gaussian import factor
+from lab.optimise.gaussian import Posterior, factor
 from lab.optimise.polytope import Array
 from lab.optimise.study import Models
 
@@ -28,6 +28,9 @@ MOST_KNOWN, MOST_OTHERS = 150, 250
 FEWEST = 10
 """Outcomes for each parameter below which the model is not asked how sure it is: of fewer, its length scales are mostly guessed (Loeppky, Sacks
 and Welch 2009, doi:10.1198/TECH.2009.08040, ask for as many)."""
+
+FEWEST_REPEATS = 5
+"""Samples of points that were sampled before (degrees of freedom) from which scatter is taken to be that, and no structure too fine for the samples."""
 
 HOUR_S = 3600.0
 
@@ -103,6 +106,7 @@ def confidence(campaign: CampaignConfig, models: Models, aim: Aim, x: Array, rng
 
     Functions are drawn from the model at the measured points and at `x` jointly: the share of those of which no point is
     better than the recommended one by more than `within`. Only points that more likely than not keep the outcome constraints and give a sample count.
+    Scatter that nobody told and fewer than `FEWEST_REPEATS` repeated samples bear out may as well be structure: points that have not been measured have it.
 
     Parameters
     ----------
@@ -126,11 +130,18 @@ def confidence(campaign: CampaignConfig, models: Models, aim: Aim, x: Array, rng
     known, others = (_promising(campaign, models, points, most) for points, most in ((known, MOST_KNOWN), (x, MOST_OTHERS)))
     mean, covariance = model.joint(np.vstack([known, others]))
     covariance[np.diag_indices(len(mean))] += 1e-10 * np.mean(np.diag(covariance))
+    covariance[np.arange(len(known), len(mean)), np.arange(len(known), len(mean))] += _unresolved(models.outcomes[campaign.objective.name])
     drawn = mean + rng.standard_normal((N_DRAWS, len(mean))) @ factor(covariance)[0].T
     recommended = int(np.argmax(_merit(campaign, models, mean[:len(known)])))
     merit = _merit(campaign, models, drawn)
     missed = merit.max(axis=1) - merit[:, recommended]
     return {"within": within, "probability": float(np.mean(missed <= within))}
+
+
+def _unresolved(posterior: Posterior) -> float:
+    """Variance that was learned as scatter, and of which nothing shows that it is."""
+    data = posterior.data
+    return posterior.kernel.noise if data.shares.any() and data.within[0] < FEWEST_REPEATS else 0.0
 
 
 def _is_possible(models: Models, aim: Aim, x: Array) -> Array:
