@@ -404,6 +404,8 @@ def _fetch(signal: Any, pv: Any, use_monitor: bool | None, timeout_s: float) -> 
         raise LinkDown(f"{signal.name}: the bridge that serves {pv.pvname} is gone: {error}") from error
     if info is None:
         _forget_question(pv)
+        if not pv.connected:  # its circuit died while the answer was waited for
+            raise LinkDown(f"{signal.name}: the bridge that serves {pv.pvname} is gone")
         raise LinkTimeout(f"{signal.name}: the bridge did not answer for {pv.pvname} within {READ_S:g} s")
     if signal.enum_strs and signal.as_string:
         info["value"] = signal.enum_strs[int(info["value"])]
