@@ -167,7 +167,7 @@ def test_the_gradient_of_an_acquisition_function_is_that_of_differences() -> Non
         assert gradient == pytest.approx(differences(lambda at: acquisition.values(at[None, :])[0], x), rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("mean", [-1e6, 0.0, 1e6])
 def test_a_limit_out_of_all_reach_has_a_finite_slope(mean: float) -> None:
     value, by_mean, by_variance = Above(0.5, noise=0.0)(np.array([mean]), np.array([1e-14]))

@@ -140,7 +140,7 @@ def test_a_suggestion_expects_outcomes_in_their_own_unit() -> None:
     assert suggestion.thought["aim"] == f"y above {best:.4g}"
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_outcomes_of_hundreds_of_orders_of_magnitude_are_sound() -> None:
     trials = trials_of(lambda a, b: 1e149 * 10.0 ** (-290.0 * a))
     suggestion, = make_optimizer(campaign()).suggest(trials)

@@ -237,7 +237,7 @@ SOUGHT: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("sought", SOUGHT)
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_outcomes_give_a_sound_suggestion_and_recommendation_whatever_is_sought(odd: str, sought: str) -> None:
