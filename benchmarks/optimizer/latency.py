@@ -7,6 +7,7 @@ measurements; each engine is asked in a process of its own, on one thread, after
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -31,6 +32,9 @@ N_ASKED = 3
 
 N_ROUNDS = 3
 
+OURS = "botorch"
+"""The engine that follows its models' parameters from one suggestion to the next, and seeks them anew now and then."""
+
 NAMES = ("a", "b", "c", "d")
 
 
@@ -42,6 +46,8 @@ def _response(values: Values) -> float:
 
 UNIT = [{"name": name, "type": "range", "bounds": [0, 1]} for name in NAMES]
 BOX = Problem("box-4", {"parameters": UNIT}, "minimize", _response, -3.9, 1000, "hartmann3 and a parabola")
+PRODUCT = Problem("product-4", {"parameters": UNIT}, "maximize", lambda values: math.exp(-2.0 * _response(values)), math.exp(7.8), 1000,
+                  "what may be modelled by its logarithm")
 SIMPLEX = Problem("simplex-4", {"parameters": UNIT, "constraints": [" + ".join(NAMES) + " == 1"]}, "minimize", _response, -3.9, 1000,
                   "the same on a simplex")
 
@@ -49,7 +55,7 @@ POOL_ROWS = tuple(dict(zip(NAMES, row, strict=True)) for row in np.random.defaul
 POOL = Pool("minimize", POOL_ROWS, np.array([_response(row) for row in POOL_ROWS]))
 LIBRARY = Problem("pool-2000", POOL.space, "minimize", _response, POOL.optimum, 1000, "the same at 2,000 random points", pool=POOL)
 
-TARGETS = ((BOX, 10, 50.0), (BOX, 50, 50.0), (BOX, 200, 50.0), (BOX, 500, 250.0), (SIMPLEX, 50, 50.0), (LIBRARY, 50, 5.0))
+TARGETS = ((BOX, 10, 50.0), (BOX, 50, 50.0), (BOX, 200, 50.0), (BOX, 500, 250.0), (PRODUCT, 200, 50.0), (SIMPLEX, 50, 50.0), (LIBRARY, 50, 5.0))
 """Problem, trials on record, and the target in ms."""
 
 
@@ -63,15 +69,17 @@ def random_trials(problem: Problem, n: int) -> list[Trial]:
     return trials
 
 
-def cpu_ms(engine: str, problem: Problem, n: int) -> float:
-    """Median CPU milliseconds of a suggestion after about `n` trials; of several rounds the lowest, since a busy machine only adds.
+def cpu_ms(engine: str, problem: Problem, n: int) -> tuple[float, float]:
+    """Median CPU milliseconds of a suggestion after about `n` trials, and of one before which there was none; of several rounds the lowest each,
+    since a busy machine only adds.
 
-    Each of those trials carries the thought of the suggestion before it, as trials of a campaign do.
+    Each of those trials but the first carries the thought of the suggestion before it, as trials of a campaign do.
     """
-    return min(_round(engine, problem, n) for _ in range(N_ROUNDS))
+    usual, anew = zip(*(_round(engine, problem, n) for _ in range(N_ROUNDS)), strict=True)
+    return min(usual), min(anew)
 
 
-def _round(engine: str, problem: Problem, n: int) -> float:
+def _round(engine: str, problem: Problem, n: int) -> tuple[float, float]:
     trials = random_trials(problem, n + N_ASKED)
     asked = make(engine, problem, 1)
     taken = []
@@ -80,13 +88,16 @@ def _round(engine: str, problem: Problem, n: int) -> float:
         suggestion = asked.suggest(trials[:k])
         taken.append((time.process_time() - began) * 1e3)
         trials[k] = replace(trials[k], thought=suggestion.thought)
-    return statistics.median(taken[1:])
+    return statistics.median(taken[1:]), taken[0]
 
 
 def figures(engine: str, targets: Sequence[tuple[Problem, int, float]] = TARGETS) -> Iterator[Figure]:
-    """A figure for each target."""
+    """Two figures for each target: as most suggestions are, and as one in a campaign is each time that there are three tenths more outcomes."""
     for problem, n, most in targets:
-        yield Figure(f"{engine}: a suggestion, {problem.name}, after {n} trials", cpu_ms(engine, problem, n), "ms CPU", most=most)
+        usual, anew = cpu_ms(engine, problem, n)
+        yield Figure(f"{engine}: a suggestion, {problem.name}, after {n} trials", usual, "ms CPU", most=most)
+        if engine == OURS:
+            yield Figure(f"{engine}: the same, parameters sought anew", anew, "ms CPU", most=most)
 
 
 def main() -> int:

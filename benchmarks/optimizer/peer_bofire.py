@@ -51,9 +51,8 @@ class Bofire:
         self._parameters, self._told = problem.parameters, Told()
         domain = _domain(problem)
         self._outputs = domain.outputs.get_keys()
-        n_first = FEWEST_INITIAL
-        self._n_first = 0 if problem.starts(seed) else n_first
-        self._first = strategies.map(RandomStrategy(domain=domain, seed=seed)).ask(4 * n_first)
+        self._n_first = 0 if problem.starts(seed) else FEWEST_INITIAL
+        self._first = strategies.map(RandomStrategy(domain=domain, seed=seed)).ask(4 * FEWEST_INITIAL)
         self._strategy = strategies.map(MoboStrategy(domain=domain, seed=seed, ref_point=dict(problem.reference)) if problem.also
                                         else SoboStrategy(domain=domain, seed=seed))
 

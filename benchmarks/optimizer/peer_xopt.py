@@ -70,10 +70,9 @@ class Xopt:
         torch.manual_seed(seed)
         self._parameters, self._goals, self._told, self._clock = problem.parameters, problem.goals, Told(), LaboratoryClock()
         self._vocs = _vocs(problem)
-        n_first = FEWEST_INITIAL
         self._first = [dict(zip(self._vocs.variable_names, row, strict=True)) for row in
-                       pd.DataFrame(random_inputs(self._vocs, n=4 * n_first, seed=seed))[self._vocs.variable_names].to_numpy()]
-        self._n_first = 0 if problem.starts(seed) else n_first
+                       pd.DataFrame(random_inputs(self._vocs, n=4 * FEWEST_INITIAL, seed=seed))[self._vocs.variable_names].to_numpy()]
+        self._n_first = 0 if problem.starts(seed) else FEWEST_INITIAL
         self._is_drifting = "drift" in problem.settings
         if self._is_drifting:
             time_dependent.time = self._clock

@@ -30,6 +30,7 @@ from lab.optimise.domain import Domain, Points
 from lab.optimise.fidelity import choose, levels, pinned
 from lab.optimise.gaussian import ModelFailed
 from lab.optimise.ground import Found, ground_of
+from lab.optimise.memory import last_kernels
 from lab.optimise.one_thread import one_thread
 from lab.optimise.schedule import REFERENCE, reference_due
 from lab.optimise.sobol import SobolOptimizer, check_count
@@ -117,7 +118,7 @@ class BayesianOptimizer:
         if len(study.X) < FEWEST:
             return self._spread(trials, "too few outcomes for a model yet"), models
         try:
-            models = models or study.models(_last_kernels(trials))
+            models = models or study.models(last_kernels(trials))
             return self._ask(trials, study, around, models), models
         except ModelFailed as error:
             return self._spread(trials, f"model failed: {error}"), models
@@ -151,7 +152,7 @@ class BayesianOptimizer:
                 found = self._seek(trials, around, acquisition, around.known_safe)
                 thought = {"acquisition": float(found.scores[0]), **around.thought(found.values[0])}
                 return Choice(found.values[0], "safe (where the margins are known the least)", thought), models
-            models = models or study.models(_last_kernels(trials))
+            models = models or study.models(last_kernels(trials))
             return self._ask(trials, study, around, models), models
         except ModelFailed as error:
             raise OptimizerError(around.refusal(self._ground.candidates, str(error))) from error
@@ -214,8 +215,3 @@ def _thought(models: Models, aim: Aim, found: Found, remarks: Sequence[str]) -> 
 def _version() -> str:
     """Of Labwright: the same trials give the same suggestion to the last bit within one version."""
     return version("labwright")
-
-
-def _last_kernels(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
-    """The models' parameters at the last suggestion that came from models."""
-    return next((t.thought["kernels"] for t in reversed(trials) if "kernels" in t.thought), None)

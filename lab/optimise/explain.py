@@ -21,6 +21,7 @@ from lab.optimise.dependence import N_STEPS, Curve, Map, average, map_of, sums_o
 from lab.optimise.domain import Domain
 from lab.optimise.gaussian import ModelFailed, Posterior
 from lab.optimise.left_out import Foretold, LeftOut, foretold, left_out
+from lab.optimise.memory import last_kernels
 from lab.optimise.one_thread import one_thread
 from lab.optimise.polytope import Array
 from lab.optimise.pool import Pool
@@ -163,7 +164,7 @@ def explain(campaign: CampaignConfig, trials: Sequence[Trial], point: Mapping[st
             study = study_of(campaign, domain, trials)
             if len(study.X) < FEWEST:
                 return Explanation(f"too few outcomes for a model: {'; '.join(study.remarks)}", around)
-            models = study.models(_last_kernels(trials))
+            models = study.models(last_kernels(trials))
             axes, through_point = _axes(campaign, study, trials), _allowed(domain, around)
             outcomes = tuple(_told(one.name, models, cloud, done, through_point, campaign, axes) for one in study.observed)
             return Explanation("", around, outcomes, _success(models), models.remarks)
@@ -272,7 +273,3 @@ def _whose(study: Study, posterior: Posterior, done: Sequence[Trial]) -> tuple[i
     n = study.domain.n_columns
     rows = [np.ascontiguousarray(row[:n]).tobytes() for row in posterior.data.X]
     return tuple(mine[row].pop(0) if mine.get(row) else None for row in rows)
-
-
-def _last_kernels(trials: Sequence[Trial]) -> Mapping[str, object] | None:
-    return next((t.thought["kernels"] for t in reversed(trials) if "kernels" in t.thought), None)

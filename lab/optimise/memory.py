@@ -7,12 +7,13 @@ few more, they are followed from where they were; and each time that there are t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lab.core.trial import Trial
 from lab.optimise.gaussian import Data, Kernel
 from lab.optimise.likelihood import LOWEST, Prior, fit_best, follow
 
@@ -75,6 +76,11 @@ def recall(data: Data, prior: Prior, record: object, logarithms: Data | None = N
             return Remembered(follow(scales[0], prior, known.kernel), digest, known.n_sought, known.is_log)
     kernel, which = fit_best(scales, prior, None if known is None else known.kernel)
     return Remembered(kernel, digest_of(scales[which], prior), n, scales[which] is logarithms)
+
+
+def last_kernels(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
+    """The models' parameters at the last suggestion that came from models, by outcome; None when there was none."""
+    return next((t.thought["kernels"] for t in reversed(trials) if "kernels" in t.thought), None)
 
 
 def digest_of(data: Data, prior: Prior) -> str:

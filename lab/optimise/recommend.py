@@ -27,6 +27,7 @@ from lab.optimise.expectations import EVEN, candidate_terms
 from lab.optimise.fidelity import pinned
 from lab.optimise.gaussian import ModelFailed
 from lab.optimise.ground import Ground, ground_of
+from lab.optimise.memory import last_kernels
 from lab.optimise.one_thread import one_thread
 from lab.optimise.polytope import Array
 from lab.optimise.safety import safe_set_of
@@ -124,7 +125,7 @@ def _by_models(campaign: CampaignConfig, trials: Sequence[Trial], done: Sequence
     study = study_of(campaign, sobol.domain, trials)
     if len(study.X) < FEWEST:
         return _as_measured(campaign, done, "too few outcomes for a model")
-    models = pinned(campaign, study.models(next((t.thought["kernels"] for t in reversed(trials) if "kernels" in t.thought), None)))
+    models = pinned(campaign, study.models(last_kernels(trials)))
     x = sobol.domain.encode_rows([t.point for t in done])
     points = [_expected(campaign, models, row, _at_target(campaign, t.planned), t) for t, row in zip(done, x, strict=True)]
     order = _order(campaign, points)
